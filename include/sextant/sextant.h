@@ -1,0 +1,385 @@
+// Sextant: Vulkan compute shaders for the attention path of transformers, with a CPU reference.
+//
+//     x ──► norm ──► (your matmuls give q, k, v) ──► QK-norm ──► RoPE ──► KV write ──► attention ──► o, lse
+//                                                  └────── one fused dispatch ──────┘
+//
+// Every operation is a plain struct (a *description*) handed to a *stream*; zero in a field means the sensible default,
+// so descriptions are best written with designated initialisers. Tensors are views into buffers. The same calls run on
+// a Vulkan device or on the CPU reference, which computes in double precision.
+//
+// Promises. The library never aborts, exits, prints, reads the environment, touches files (but the cache file that you
+// name) or installs handlers, and has no static constructors. Every failure returns a code; the log callback says in
+// one line which field is at fault and why. Everything the CPU can see is validated before any Vulkan call. The same
+// call on the same device gives the same bits.
+//
+// Threads. A device may be used from any thread. A buffer may be used from any thread, but not written or destroyed by
+// one while another uses it. A stream belongs to one thread at a time. sxt_device_close needs the device to itself.
+#ifndef SEXTANT_SEXTANT_H
+#define SEXTANT_SEXTANT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(SXT_STATIC)
+#define SXT_API
+#elif defined(_WIN32)
+#define SXT_API __declspec(dllimport)
+#else
+#define SXT_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// ── Results and messages ───────────────────────────────────────────────────────────────────────────────────────────
+
+typedef enum sxt_result {
+    SXT_OK = 0,
+    SXT_TIMEOUT = 1,              // a wait ran out of time; the work goes on
+    SXT_ERROR_INVALID = -1,       // an argument is wrong: the log names the field and the fault
+    SXT_ERROR_UNSUPPORTED = -2,   // valid, but this device has no kernel for it
+    SXT_ERROR_NO_DEVICE = -3,     // no Vulkan loader, no driver, or no device that fits
+    SXT_ERROR_OUT_OF_MEMORY = -4, // host or device memory; the device stays usable
+    SXT_ERROR_DEVICE_LOST = -5,   // sticky: close the device and open a new one
+    SXT_ERROR_DRIVER = -6,        // the driver returned an error that it should not have; the log has its name
+} sxt_result;
+
+// "SXT_OK", "SXT_ERROR_INVALID", … Never NULL.
+SXT_API const char *sxt_result_name(sxt_result result);
+
+typedef enum sxt_log_level { SXT_LOG_ERROR = 0, SXT_LOG_WARNING = 1, SXT_LOG_INFO = 2, SXT_LOG_DEBUG = 3 } sxt_log_level;
+
+// Called with one line of text without a newline, valid during the call only. May be called from any thread that is
+// inside a Sextant call, and never calls back into the library.
+typedef void (*sxt_log_fn)(void *user, sxt_log_level level, const char *message);
+
+// ── Devices ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+typedef struct sxt_device sxt_device;
+typedef struct sxt_buffer sxt_buffer;
+typedef struct sxt_stream sxt_stream;
+
+typedef enum sxt_device_kind {
+    SXT_DEVICE_ANY = 0,   // whatever `select` says; without it the best Vulkan device
+    SXT_DEVICE_VULKAN,    // Vulkan only
+    SXT_DEVICE_REFERENCE, // the CPU reference: host memory, double precision, needs no driver
+} sxt_device_kind;
+
+// One shape D = A·B + C that the device's matrix units take, as VK_KHR_cooperative_matrix reports it.
+typedef struct sxt_matrix_shape {
+    uint32_t m, n, k;
+    uint32_t a_type, c_type; // VkComponentTypeKHR: 0 f16, 1 f32, 1000141000 bf16, …
+    uint32_t scope;          // VkScopeKHR: 3 subgroup, 2 workgroup
+} sxt_matrix_shape;
+
+enum { SXT_MAX_MATRIX_SHAPES = 24, SXT_MAX_NAME = 256 };
+
+// What a device can do, as plain data: plans are functions of this struct and of the description alone.
+// All sizes in bytes. Zeroed, it is less than the baseline; see sxt_caps_baseline for the least that Sextant runs on.
+typedef struct sxt_caps {
+    uint32_t vendor_id, device_id;
+    uint32_t driver_id;       // VkDriverId: 13 is llvmpipe (lavapipe), 10 SwiftShader, 3 RADV, 4 NVIDIA, …
+    bool software;            // VK_PHYSICAL_DEVICE_TYPE_CPU
+    bool unified_memory;      // device-local memory is host-visible
+    uint32_t subgroup_size;   // the size a shader gets if it does not ask
+    uint32_t subgroup_min, subgroup_max;
+    uint32_t max_invocations; // per workgroup
+    uint32_t max_group_size_x;
+    uint32_t max_group_count[3];
+    uint32_t shared_bytes;
+    uint32_t push_bytes;
+    uint32_t storage_align;   // minStorageBufferOffsetAlignment
+    uint32_t storage_buffers; // maxPerStageDescriptorStorageBuffers
+    uint64_t storage_range;   // maxStorageBufferRange
+    uint64_t memory_bytes;    // the largest device-local heap
+    float timestamp_ns;       // nanoseconds a tick; 0 = no timestamps
+    // Capabilities that `disable` can switch off, under these names.
+    bool subgroup_arithmetic, subgroup_shuffle, subgroup_size_control;
+    bool storage16;  // 16-bit storage buffers
+    bool fp16, bf16; // arithmetic in shaders
+    bool storage8, int8, int16, int64, int_dot;
+    bool buffer_address;
+    bool matrix, matrix2; // VK_KHR_cooperative_matrix, VK_NV_cooperative_matrix2
+    uint32_t matrix_shape_count;
+    sxt_matrix_shape matrix_shapes[SXT_MAX_MATRIX_SHAPES];
+} sxt_caps;
+
+// Fills `out_caps` with the baseline: Vulkan 1.2 with nothing optional, 16 KiB of shared memory, 128 invocations,
+// a storage range of 128 MiB.
+SXT_API void sxt_caps_baseline(sxt_caps *out_caps);
+
+typedef struct sxt_device_info {
+    char name[SXT_MAX_NAME];
+    char driver[SXT_MAX_NAME]; // driver's name and version
+    sxt_device_kind kind;      // SXT_DEVICE_VULKAN or SXT_DEVICE_REFERENCE
+    const char *type;          // "discrete GPU", "integrated GPU", "virtual GPU", "CPU", "other"
+    uint32_t api_version;      // as VK_MAKE_API_VERSION
+    bool usable;               // false: see `why_not`
+    char why_not[SXT_MAX_NAME];
+    sxt_caps caps;
+} sxt_device_info;
+
+typedef struct sxt_device_params {
+    sxt_device_kind kind;
+    // Which device: NULL or "" = the best one (discrete, integrated, virtual, CPU); a decimal number = that index in
+    // sxt_device_list's order; "reference" = the CPU reference; anything else = a part of the name or driver, any case.
+    const char *select;
+    // Capabilities to act as if the device had not, comma-separated, by their names in sxt_caps ("storage16,fp16").
+    const char *disable;
+    // Pipeline-cache file, read at opening and written at closing; NULL = memory only. A file that is damaged or of
+    // another driver is ignored with a warning and rebuilt.
+    const char *cache_path;
+    sxt_log_fn log; // NULL = silent
+    void *log_user;
+} sxt_device_params;
+
+// Lists Vulkan devices in the driver's order, then the reference. Writes at most `capacity` infos and the number that
+// there is to `out_count`. `params` may be NULL; kind and select are ignored. A missing loader or driver is no
+// error here: the list then holds the reference alone, and the log says what to install.
+SXT_API sxt_result sxt_device_list(const sxt_device_params *params, sxt_device_info *infos, uint32_t capacity,
+                                   uint32_t *out_count);
+
+// Opens a device. `params` may be NULL (the best Vulkan device).
+// Errors: INVALID (unknown name in `disable`), NO_DEVICE (the log says what was found and what to install), DRIVER,
+// OUT_OF_MEMORY.
+SXT_API sxt_result sxt_device_open(const sxt_device_params *params, sxt_device **out_device);
+
+// Waits for the device's work, then frees everything. Buffers and streams must have been destroyed before. NULL and
+// pointer to NULL are fine; clears the pointer.
+SXT_API void sxt_device_close(sxt_device **device);
+
+// Valid as long as the device. `caps` is what remains after `disable`.
+SXT_API const sxt_device_info *sxt_device_get_info(const sxt_device *device);
+
+// Bytes of device memory that this process uses and may use, as VK_EXT_memory_budget has it (or an estimate).
+SXT_API sxt_result sxt_device_memory(sxt_device *device, uint64_t *out_used_bytes, uint64_t *out_budget_bytes);
+
+// ── Buffers and tensors ────────────────────────────────────────────────────────────────────────────────────────────
+
+typedef enum sxt_memory {
+    SXT_MEMORY_DEVICE = 0, // fastest for the device; mapped only where memory is unified
+    SXT_MEMORY_HOST,       // host-visible, cached, always mapped
+} sxt_memory;
+
+typedef struct sxt_buffer_desc {
+    uint64_t bytes; // > 0
+    sxt_memory memory;
+    const char *name; // for debuggers and messages; may be NULL; copied
+} sxt_buffer_desc;
+
+// Contents are undefined. Errors: INVALID (0 bytes), OUT_OF_MEMORY.
+SXT_API sxt_result sxt_buffer_create(sxt_device *device, const sxt_buffer_desc *desc, sxt_buffer **out_buffer);
+
+// Work already submitted keeps the memory alive until it is done. The buffer must not be in a recording that is not yet
+// submitted. NULL is fine; clears the pointer.
+SXT_API void sxt_buffer_destroy(sxt_buffer **buffer);
+
+SXT_API uint64_t sxt_buffer_size(const sxt_buffer *buffer);
+
+// Host pointer to the whole buffer, coherent, or NULL if it is not mapped. The caller synchronises by sxt_device_wait.
+SXT_API void *sxt_buffer_map(sxt_buffer *buffer);
+
+// Copy host memory to or from the buffer, in order with all work submitted to the device before; return when done.
+// Errors: INVALID (range outside the buffer), OUT_OF_MEMORY, DEVICE_LOST.
+SXT_API sxt_result sxt_buffer_write(sxt_buffer *buffer, uint64_t offset_bytes, const void *data, uint64_t bytes);
+SXT_API sxt_result sxt_buffer_read(sxt_buffer *buffer, uint64_t offset_bytes, void *out_data, uint64_t bytes);
+
+typedef enum sxt_type {
+    SXT_TYPE_F32 = 0,
+    SXT_TYPE_F16,
+    SXT_TYPE_BF16,
+    SXT_TYPE_I32,
+} sxt_type;
+
+// Bytes of one element. 0 for an unknown type.
+SXT_API uint32_t sxt_type_size(sxt_type type);
+SXT_API const char *sxt_type_name(sxt_type type);
+
+// A view into a buffer: up to four dims [batch, token, head, channel]. A tensor of fewer dims has leading 1s:
+// {1, 1, 1, channels} is a vector. A zeroed tensor (buffer NULL) means "none" where a tensor is optional.
+typedef struct sxt_tensor {
+    sxt_buffer *buffer;
+    uint64_t offset_bytes; // multiple of the element's size
+    sxt_type type;
+    uint32_t shape[4];     // all > 0, but batch, token and head may be 0 (an empty tensor: nothing is done)
+    uint64_t strides[4];   // in elements; all 0 = dense. Channels are contiguous: strides[3] is 1 (or 0 with shape[3] 1)
+} sxt_tensor;
+
+// ── Streams ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// Records operations in order; puts a barrier between two of them where the ranges they touch need it, and only there.
+SXT_API sxt_result sxt_stream_create(sxt_device *device, sxt_stream **out_stream);
+SXT_API void sxt_stream_destroy(sxt_stream **stream);
+
+// Hands what was recorded to the device; it runs after everything submitted before on this device. `out_ticket`, which
+// may be NULL, gets the value to wait for. On an error the recording is dropped.
+SXT_API sxt_result sxt_stream_submit(sxt_stream *stream, uint64_t *out_ticket);
+
+// Waits until the device has passed `ticket`: SXT_OK, or SXT_TIMEOUT after `timeout_ns` (UINT64_MAX = no limit),
+// or SXT_ERROR_DEVICE_LOST.
+SXT_API sxt_result sxt_device_wait(sxt_device *device, uint64_t ticket, uint64_t timeout_ns);
+
+// Drops what was recorded since the last submission.
+SXT_API void sxt_stream_reset(sxt_stream *stream);
+
+enum { SXT_MAX_TIMESTAMPS = 128 };
+
+// Records a device timestamp at this point of the recording; `out_index` numbers them from 0 in each submission.
+// Errors: UNSUPPORTED (the device has none), INVALID (more than SXT_MAX_TIMESTAMPS).
+SXT_API sxt_result sxt_stream_timestamp(sxt_stream *stream, uint32_t *out_index);
+
+// Microseconds between two timestamps of the stream's latest submission, which must be done (sxt_device_wait).
+SXT_API sxt_result sxt_stream_elapsed(sxt_stream *stream, uint32_t from, uint32_t to, double *out_us);
+
+// ── Operations ─────────────────────────────────────────────────────────────────────────────────────────────────────
+// Each returns INVALID if the description is wrong (the log names the field), UNSUPPORTED if the device has no kernel
+// for it, OUT_OF_MEMORY, or DEVICE_LOST; the stream is then as it was before the call. Descriptions are copied.
+
+typedef enum sxt_norm_kind {
+    SXT_NORM_RMS = 0, // Zhang & Sennrich 2019
+    SXT_NORM_LAYER,   // Ba et al. 2016
+    SXT_NORM_L2,      // onto the unit sphere
+    SXT_NORM_NONE,    // qk_norm_rope only: rotate alone
+} sxt_norm_kind;
+
+// Normalises each row of channels, with r = x (+ residual):
+//   rms    y = r / sqrt(mean(r²) + eps) · (offset + weight) + bias
+//   layer  y = (r − mean(r)) / sqrt(var(r) + eps) · (offset + weight) + bias
+//   l2     y = r / max(‖r‖₂, eps) · (offset + weight) + bias
+// A row of zeros gives `bias` (0 without), also with eps 0.
+//
+// x, y, residual, residual_out: [batch, token, head, channel], same shape, each with its own strides and type (f32, f16, bf16);
+// any number of channels from 1. y may be x, and residual_out may be residual or x (the very same view, or disjoint).
+// weight, bias: each dim that of x or 1 (repeated): [1,1,1,C] is a gain per channel, [1,T,1,C] is adaLN's scale,
+// [1,1,H,1] is a temperature per head. `offset` applies only with weight: 0 for Llama and Qwen, 1 for Gemma and adaLN.
+// To normalise across all heads (OLMo 2, Wan) view the token as one head of H·D channels.
+typedef struct sxt_norm_desc {
+    sxt_tensor x, y;
+    sxt_tensor weight, bias;           // optional
+    sxt_tensor residual, residual_out; // optional; residual_out gets x + residual, rounded to its type
+    sxt_norm_kind kind;
+    float eps;    // ≥ 0, taken as it is: models use 1e-5 or 1e-6
+    float offset;
+} sxt_norm_desc;
+SXT_API sxt_result sxt_norm(sxt_stream *stream, const sxt_norm_desc *desc);
+
+typedef enum sxt_rope_pairing {
+    SXT_ROPE_HALF = 0,    // channels i and i + rotary_dim/2 ("NeoX": Llama in HF form, Qwen, Gemma)
+    SXT_ROPE_INTERLEAVED, // channels 2i and 2i + 1 ("GPT-J", Llama as published)
+} sxt_rope_pairing;
+
+typedef enum sxt_rope_multi {
+    SXT_ROPE_SINGLE = 0, // one position a token
+    SXT_ROPE_MROPE,      // sections of pairs, contiguous, index runs on (Qwen2-VL)
+    SXT_ROPE_IMROPE,     // axes 0, 1, 2 in turn (Qwen3-VL); pair i ≥ 3·sections[i mod 3]: axis 3 if there are 4 planes, else 0
+    SXT_ROPE_VISION,     // sections contiguous, the frequency index j restarts in each: base^(−2j/(rotary_dim/2)) (ViT 2D)
+} sxt_rope_multi;
+
+// Rotary position embedding (Su et al. 2021). For pair i of rotary_dim/2, at position p:
+//   θ = p · base^(−2i/rotary_dim) / freq_factors[i], scaled as below; (a, b) ← m·(a·cos θ − b·sin θ, a·sin θ + b·cos θ)
+// Angles are right to 1e-6 rad for every position an int32 can hold, negative ones too.
+// Scaling (Peng et al. 2023): with ext_factor 0, θ ← freq_scale·θ and m = attn_factor. Otherwise YaRN, s = freq_scale:
+//   ramp_i = ext_factor·(1 − clamp((i − low)/max(0.001, high − low), 0, 1)); θ ← s·θ·(1 − ramp_i) + θ·ramp_i;
+//   m = attn_factor·(1 + 0.1·ln(1/s)); corr(n) = rotary_dim·ln(original_context/(n·2π)) / (2·ln base);
+//   low = max(0, floor(corr(beta_fast))), high = min(rotary_dim − 1, ceil(corr(beta_slow))).
+// Llama 3's and longrope's scalings come as freq_factors.
+typedef struct sxt_rope_params {
+    sxt_rope_pairing pairing;
+    uint32_t rotary_dim;    // even; 0 = all channels after rotary_offset
+    uint32_t rotary_offset; // first rotated channel; channels outside are copied
+    float base;             // 0 = 10000
+    float freq_scale;       // 0 = 1; linear scaling by 1/freq_scale
+    float ext_factor;       // 0 = no YaRN, 1 = YaRN
+    float attn_factor;      // 0 = 1
+    float beta_fast;        // 0 = 32
+    float beta_slow;        // 0 = 1
+    uint32_t original_context;  // trained context; needed with ext_factor ≠ 0
+    const float *freq_factors;  // host memory, [rotary_dim/2], all > 0; NULL = 1; read during the call
+    sxt_rope_multi multi;
+    uint32_t sections[4]; // pairs per axis, with multi, together at least rotary_dim/2; axis n follows plane n of positions
+    bool inverse;         // rotates by −θ
+} sxt_rope_params;
+
+// Rotates each head of each token. x, y: [batch, token, head, channel], f32, f16 or bf16; y may be x.
+// positions: i32 [plane, batch|1, 1, token]: 1 plane, or with `multi` 2 to 4, one per axis.
+typedef struct sxt_rope_desc {
+    sxt_tensor x, y;
+    sxt_tensor positions;
+    sxt_rope_params rope;
+} sxt_rope_desc;
+SXT_API sxt_result sxt_rope(sxt_stream *stream, const sxt_rope_desc *desc);
+
+// Normalises each head of q and k, then rotates it: in that order, which is law. One dispatch for both.
+// (With a learned gain, rotating first would make logits depend on more than the distance between positions.)
+// q, q_out: [batch, token, q heads, channel]; k, k_out: [batch, token, k heads, channel]; each may be in place.
+// q_weight, k_weight: optional, broadcast like sxt_norm_desc.weight. positions as for sxt_rope. Either of q and k
+// may be missing (with its output). norm NONE rotates only.
+typedef struct sxt_qk_norm_rope_desc {
+    sxt_tensor q, q_out, k, k_out;
+    sxt_tensor q_weight, k_weight;
+    sxt_tensor positions;
+    sxt_norm_kind norm;
+    float eps, offset;
+    sxt_rope_params rope;
+} sxt_qk_norm_rope_desc;
+SXT_API sxt_result sxt_qk_norm_rope(sxt_stream *stream, const sxt_qk_norm_rope_desc *desc);
+
+// Writes keys and values into their caches, converted to the cache's type, correctly rounded (nearest even).
+// k, k_cache: [batch, token, head, channel]; cache tokens are rows. Token t of batch b goes to row slots[b][t], or to row
+// first_row + t without slots. slots: i32 [1, batch|1, 1, token]; −1 drops the token; a row outside the cache is
+// dropped too, and memory outside it is never touched. If two tokens name one row, which of them stays is unspecified.
+// v and v_cache are optional, and may differ from k in channels and types.
+typedef struct sxt_kv_write_desc {
+    sxt_tensor k, k_cache;
+    sxt_tensor v, v_cache;
+    sxt_tensor slots;   // optional
+    uint32_t first_row; // without slots; first_row + tokens ≤ rows
+} sxt_kv_write_desc;
+SXT_API sxt_result sxt_kv_write(sxt_stream *stream, const sxt_kv_write_desc *desc);
+
+// Attention (Vaswani et al. 2017), computed in one pass over keys (Milakov & Gimelshein 2018; Dao et al. 2022):
+//   s = scale·(q·k); softcap c > 0: s = c·tanh(s/c); s += bias; s −= slope_h·|i + Tk − Tq − j|; masked: s = −∞;
+//   lse = ln(Σ exp s (+ exp sink_h)); o = Σ exp(s − lse)·v
+// q: [batch, Tq, Hq, D], k: [batch, Tk, Hkv, D], v: [batch, Tk, Hkv, Dv], o: [batch, Tq, Hq, Dv]; Hq mod Hkv = 0,
+// head h reads h / (Hq/Hkv); D and Dv multiples of 4 from 4 to 256. q, o, k, v in f32, f16 or bf16, any mix; scores,
+// sums and o are accumulated in f32.
+// Masks are aligned bottom-right: query i stands at key i + (Tk − Tq). causal: it sees keys up to its own. With
+// `windowed`, it also sees only the window_left keys before its own and the window_right after, inclusive; −1 = open.
+// A row that sees no key gives o = 0 and lse = −∞ (with a sink: lse = sink).
+typedef struct sxt_attention_desc {
+    sxt_tensor q, k, v, o;
+    sxt_tensor lse;          // optional: f32 [batch, Tq, Hq, 1], natural logarithm
+    sxt_tensor bias;         // optional: f32 or f16 [batch|1, Hq|1, Tq, Tk]
+    sxt_tensor sinks;        // optional: f32 [1, 1, 1, Hq], logits that join the denominator only
+    sxt_tensor alibi_slopes; // optional: f32 [1, 1, 1, Hq]
+    float scale;             // 0 = 1/sqrt(D)
+    float softcap;           // 0 = none
+    bool causal;
+    bool windowed;
+    int32_t window_left, window_right;
+} sxt_attention_desc;
+SXT_API sxt_result sxt_attention(sxt_stream *stream, const sxt_attention_desc *desc);
+
+typedef enum sxt_op {
+    SXT_OP_NORM = 0,     // sxt_norm_desc
+    SXT_OP_ROPE,         // sxt_rope_desc
+    SXT_OP_QK_NORM_ROPE, // sxt_qk_norm_rope_desc
+    SXT_OP_KV_WRITE,     // sxt_kv_write_desc
+    SXT_OP_ATTENTION,    // sxt_attention_desc
+    SXT_OP_COUNT
+} sxt_op;
+
+// Creates ahead of time all that recording `desc` will need (pipelines, tables), so that it causes no hitch later.
+SXT_API sxt_result sxt_prepare(sxt_device *device, sxt_op op, const void *desc);
+
+// Writes the name of the kernel variant and its geometry that this device takes for `desc`, e.g.
+// "attention.subgroup d128 8x32 grid 64x16": for logs and benchmarks. Truncates to `size` bytes.
+SXT_API sxt_result sxt_describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,31 @@
+// What every interface header leans on: fixed-width scalars under one name in C and in GLSL, and the type codes.
+#ifndef SXT_INTERFACE_COMMON_H
+#define SXT_INTERFACE_COMMON_H
+
+#ifdef VULKAN // GLSL
+#define SXT_U32 uint
+#define SXT_I32 int
+#define SXT_F32 float
+#define SXT_ASSERT_PUSH(type, size)
+#else
+#include <assert.h>
+#include <stdint.h>
+#define SXT_U32 uint32_t
+#define SXT_I32 int32_t
+#define SXT_F32 float
+// Push constants have the same size on both sides, and never more than Vulkan guarantees.
+#define SXT_ASSERT_PUSH(type, size)                                                                                    \
+    static_assert(sizeof(struct type) == (size) && (size) <= 128, "push constants of " #type)
+#endif
+
+// How many buffers a dispatch can name: descriptors, or addresses in the uniform buffer that replaces them.
+#define SXT_ADDRESS_SLOTS 12
+
+// Storage types as specialisation constants: the values of sxt_type.
+#define SXT_STORE_F32 0
+#define SXT_STORE_F16 1
+#define SXT_STORE_BF16 2
+#define SXT_STORE_I32 3
+#define SXT_STORE_NONE 4 // of an optional tensor that is absent
+
+#endif

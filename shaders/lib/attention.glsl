@@ -1,0 +1,155 @@
+// What the attention kernels share: push constants, buffers, packed rows, masks, and the terms added to a score.
+#ifndef SXT_LIB_ATTENTION_GLSL
+#define SXT_LIB_ATTENTION_GLSL
+
+#include "interface/attention.h"
+
+layout(push_constant) uniform push_block { sxt_attention_push pc; };
+
+layout(constant_id = SXT_ATTENTION_SPEC_K_TYPE) const uint K_TYPE = SXT_STORE_F32;
+layout(constant_id = SXT_ATTENTION_SPEC_V_TYPE) const uint V_TYPE = SXT_STORE_F32;
+layout(constant_id = SXT_ATTENTION_SPEC_K_ALIGNED) const bool K_ALIGNED = true;
+layout(constant_id = SXT_ATTENTION_SPEC_V_ALIGNED) const bool V_ALIGNED = true;
+layout(constant_id = SXT_ATTENTION_SPEC_FEATURES) const bool FEATURES = false;
+
+bool has(uint flag) {
+    return (pc.flags & flag) != 0u;
+}
+
+uint type_at(uint shift) {
+    return (pc.dims >> shift) & 3u;
+}
+
+#include "lib/storage.glsl"
+
+// q, o and bias are touched once a row or seldom: their types stay dynamic, which keeps pipelines few.
+SXT_INPUT(q, SXT_ATTENTION_Q, type_at(SXT_ATTENTION_Q_TYPE_SHIFT))
+SXT_INPUT(k, SXT_ATTENTION_K, K_TYPE)
+SXT_INPUT(v, SXT_ATTENTION_V, V_TYPE)
+SXT_OUTPUT(o, SXT_ATTENTION_O, type_at(SXT_ATTENTION_O_TYPE_SHIFT))
+SXT_INPUT(bias, SXT_ATTENTION_BIAS, type_at(SXT_ATTENTION_BIAS_TYPE_SHIFT))
+SXT_BLOCK(lse_values, float, writeonly, SXT_ATTENTION_LSE)
+SXT_BLOCK(sink_logits, float, readonly, SXT_ATTENTION_SINKS)
+SXT_BLOCK(alibi_slopes, float, readonly, SXT_ATTENTION_ALIBI)
+
+const float LOG2_E = 1.44269504088896341, LN_2 = 0.693147180559945309;
+
+// Logits are in units of log2. The running maximum starts from a finite floor and masked logits are finite and lower,
+// so that no subtraction makes a NaN and exp2 of the difference is 0.
+const float FLOOR = -3.0e38, MASKED = -3.3e38;
+
+struct place { // of one query head's KV work
+    uint batch, kv_head;
+};
+
+struct row {
+    uint token, head;
+};
+
+uint packed_rows() {
+    return pc.q_tokens * pc.group;
+}
+
+// Rows past the end stand for the last one; they are computed and not stored.
+row row_at(place at, uint packed) {
+    packed = min(packed, packed_rows() - 1u);
+    return row(packed / pc.group, at.kv_head * pc.group + packed % pc.group);
+}
+
+// The key at which query `token` stands, which may be negative.
+int position_of(uint token) {
+    return int(token) + int(pc.k_tokens) - int(pc.q_tokens);
+}
+
+int first_key(uint token) {
+    return max(position_of(token) - pc.window_left, 0);
+}
+
+// One past the last.
+int end_key(uint token) {
+    return min(position_of(token) + pc.window_right + 1, int(pc.k_tokens));
+}
+
+uint row_offset(uint base_shift, uint stride[3], uint batch, uint token, uint head) {
+    return ((pc.bases_main >> base_shift) & 0xffu) + batch * stride[0] + token * stride[1] + head * stride[2];
+}
+
+uint extra_base(uint shift) {
+    return (pc.bases_extra >> shift) & 0xffu;
+}
+
+uint k_row(place at, uint key) {
+    return row_offset(8u, pc.k_stride, at.batch, key, at.kv_head);
+}
+
+uint v_row(place at, uint key) {
+    return row_offset(16u, pc.v_stride, at.batch, key, at.kv_head);
+}
+
+uint q_row(place at, row r) {
+    return row_offset(0u, pc.q_stride, at.batch, r.token, r.head);
+}
+
+uint o_row(place at, row r) {
+    return row_offset(24u, pc.o_stride, at.batch, r.token, r.head);
+}
+
+// Drivers' tanh is not held to any useful precision near 0: an odd polynomial there (error 2e-8 of x), exp2 elsewhere.
+float capped(float x) {
+    float a = abs(x), z = x * x;
+    float near = x * (1.0 + z * (-0.333333333 + z * (0.133333333 + z * (-0.0539682540 + z * (0.0218694885 +
+                 z * (-0.00886323553 + z * 0.00359212803))))));
+    float e = exp2(-2.0 * LOG2_E * a);
+    return a < 0.4 ? near : sign(x) * (1.0 - e) / (1.0 + e);
+}
+
+// A logit, in units of log2, from the product of the scaled q with k.
+float logit(float product, place at, row r, int key) {
+    if (!FEATURES)
+        return product;
+    float s = product;
+    if (has(SXT_ATTENTION_HAS_SOFTCAP))
+        s = capped(s) * pc.cap_scale;
+    if (has(SXT_ATTENTION_HAS_BIAS)) {
+        uint offset = extra_base(8u) + at.batch * pc.bias_stride[0] + r.head * pc.bias_stride[1] + r.token * pc.bias_stride[2];
+        // Padding lanes may ask for keys that are not there.
+        s += bias_load(offset + uint(clamp(key, 0, int(pc.k_tokens) - 1))) * LOG2_E;
+    }
+    if (has(SXT_ATTENTION_HAS_ALIBI))
+        s -= SXT_AT(alibi_slopes, extra_base(24u) + r.head) * LOG2_E * float(abs(position_of(r.token) - key));
+    return s;
+}
+
+// log2 of x ≥ 0 to a few units in the last place of max(|log2 x|, 1); drivers' own may be off by 1e-5.
+// The series of atanh: ln m = 2·(t + t³/3 + …), t = (m − 1)/(m + 1), for m in [√½, √2).
+float precise_log2(float x) {
+    if (isinf(x) || isnan(x))
+        return x;
+    uint bits = floatBitsToUint(x);
+    int e = int((bits - 0x3f3504f3u) & 0xff800000u);
+    float m = uintBitsToFloat(bits - uint(e));
+    float t = (m - 1.0) / (m + 1.0), z = t * t;
+    float series = t * (2.0 + z * (0.666666667 + z * (0.4 + z * (0.285714286 + z * 0.222222222))));
+    return float(e >> 23) + series * LOG2_E;
+}
+
+// Ends a row whose sum of exp2(s − maximum) is `total`: writes lse, and returns the factor for the row's output.
+// A sink joins the denominator only.
+float finish_row(place at, row r, float maximum, float total, bool writes) {
+    float factor = 1.0;
+    if (has(SXT_ATTENTION_HAS_SINKS)) {
+        float sink = SXT_AT(sink_logits, extra_base(16u) + r.head) * LOG2_E;
+        float raised = max(maximum, sink);
+        factor = exp2(maximum - raised);
+        total = total * factor + exp2(sink - raised);
+        maximum = raised;
+    }
+    if (writes && has(SXT_ATTENTION_HAS_LSE)) {
+        uint offset = extra_base(0u) + at.batch * pc.lse_stride[0] + r.token * pc.lse_stride[1] + r.head * pc.lse_stride[2];
+        // A NaN total stays one.
+        SXT_AT(lse_values, offset) = total == 0.0 ? uintBitsToFloat(0xff800000u) : (maximum + precise_log2(total)) * LN_2;
+    }
+    return total == 0.0 ? 0.0 : factor / total;
+}
+
+#endif

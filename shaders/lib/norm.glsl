@@ -1,0 +1,37 @@
+// The statistics of one row, for every kernel that normalises. See sxt_norm in sextant.h for the formulas.
+#ifndef SXT_LIB_NORM_GLSL
+#define SXT_LIB_NORM_GLSL
+
+#include "interface/norm.h"
+#include "lib/reduce.glsl"
+
+// The including file defines these over the elements r of the row that this lane holds; 0 where it holds none.
+float sxt_lane_sum(float scale);                   // Σ r·scale
+float sxt_lane_squares(float scale, float centre); // Σ (r·scale − centre)²
+float sxt_lane_largest();                          // max |r|
+
+// A normalised element is (r·scale − centre)·factor, before gain and bias. scale is a power of two.
+struct sxt_row_norm {
+    float scale, centre, factor;
+};
+
+// All invocations of the workgroup call this together.
+sxt_row_norm sxt_row_solve(uint kind, uint channels, float eps) {
+    float count = float(channels), scale = 1.0;
+    for (bool again = false;; again = true) {
+        float centre = kind == SXT_KIND_LAYER ? sxt_row_add(sxt_lane_sum(scale)) / count : 0.0;
+        float squares = sxt_row_add(sxt_lane_squares(scale, centre)), least = eps * scale;
+        float power = kind == SXT_KIND_L2 ? max(squares, least * least) : squares / count + least * scale;
+
+        // Squares leave f32's range long before the values do. Below 2^-80 (0x17800000), from 2^128 on, or where it is
+        // NaN, scale the row so that what dominates is near 1, and go round once more.
+        bool extreme = floatBitsToUint(power) - 0x17800000u >= 0x7f800000u - 0x17800000u;
+        if (!sxt_row_branch(extreme && !again))
+            return sxt_row_norm(scale, centre, power == 0.0 ? 0.0 : 1.0 / sqrt(power));
+        float largest = max(sxt_row_max(sxt_lane_largest()), kind == SXT_KIND_L2 ? eps : sqrt(eps));
+        if (extreme)
+            scale = uintBitsToFloat((254u - clamp(floatBitsToUint(largest) >> 23, 1u, 253u)) << 23);
+    }
+}
+
+#endif

@@ -1,0 +1,99 @@
+#include "core/op.h"
+#include "core/tensor.h"
+
+#include <math.h>
+
+static const char op[] = "sxt_attention";
+
+enum { HEAD_DIM_STEP = 4, HEAD_DIM_MAX = 256 };
+
+static sxt_result check_fields(const sxt_device *device, sxt_attention_desc *d) {
+    sxt_result result;
+    if ((result = sxt_check_float(device, op, "scale", d->scale, -INFINITY)) ||
+        (result = sxt_check_float(device, op, "softcap", d->softcap, 0.0f)))
+        return result;
+    if (!d->windowed) d->window_left = d->window_right = -1;
+    if (d->window_left < -1)
+        SXT_REJECT(&device->logger, "%s: window_left is %d, and must be at least -1 (open)", op, d->window_left);
+    if (d->window_right < -1)
+        SXT_REJECT(&device->logger, "%s: window_right is %d, and must be at least -1 (open)", op, d->window_right);
+    return SXT_OK;
+}
+
+static sxt_result check_head_dim(const sxt_device *device, const char *field, uint32_t dim) {
+    if (dim == 0 || dim % HEAD_DIM_STEP != 0 || dim > HEAD_DIM_MAX)
+        SXT_REJECT(&device->logger, "%s: %s.shape[3] is %u, and must be a multiple of %d from %d to %d", op, field, dim,
+                   HEAD_DIM_STEP, HEAD_DIM_STEP, HEAD_DIM_MAX);
+    return SXT_OK;
+}
+
+static sxt_result check_qkvo(const sxt_device *device, sxt_attention_desc *d) {
+    uint32_t batch = d->q.shape[SXT_BATCH], queries = d->q.shape[SXT_TOKEN], q_heads = d->q.shape[SXT_HEAD];
+    uint32_t keys = d->k.shape[SXT_TOKEN], kv_heads = d->k.shape[SXT_HEAD];
+    uint32_t dim = d->q.shape[SXT_CHANNEL], v_dim = d->v.shape[SXT_CHANNEL];
+    const uint32_t k_shape[4] = {batch, keys, kv_heads, dim};
+    const uint32_t v_shape[4] = {batch, keys, kv_heads, v_dim};
+    const uint32_t o_shape[4] = {batch, queries, q_heads, v_dim};
+    sxt_result result;
+    if ((result = check_head_dim(device, "q", dim)) || (result = check_head_dim(device, "v", v_dim)) ||
+        (result = sxt_tensor_broadcast(device, op, "k", k_shape, 0, "q", &d->k)) ||
+        (result = sxt_tensor_broadcast(device, op, "v", v_shape, 0, "k", &d->v)))
+        return result;
+    if (kv_heads == 0 ? q_heads != 0 : q_heads % kv_heads != 0)
+        SXT_REJECT(&device->logger, "%s: k.shape[2] is %u, and q has %u heads: Hq must be a multiple of Hkv", op,
+                   kv_heads, q_heads);
+    return sxt_tensor_broadcast(device, op, "o", o_shape, 0, "q and v", &d->o);
+}
+
+static sxt_result check_others(const sxt_device *device, sxt_attention_desc *d) {
+    uint32_t batch = d->q.shape[SXT_BATCH], queries = d->q.shape[SXT_TOKEN], q_heads = d->q.shape[SXT_HEAD];
+    const uint32_t lse_shape[4] = {batch, queries, q_heads, 1};
+    const uint32_t bias_shape[4] = {batch, q_heads, queries, d->k.shape[SXT_TOKEN]};
+    const uint32_t head_shape[4] = {1, 1, 1, q_heads};
+    struct {
+        const char *field;
+        sxt_tensor *tensor;
+        const uint32_t *shape;
+        uint32_t repeatable;
+        const char *like;
+    } const others[] = {
+        {"lse", &d->lse, lse_shape, 0, "q"},
+        {"bias", &d->bias, bias_shape, 1 << 0 | 1 << 1, "q and k"},
+        {"sinks", &d->sinks, head_shape, 0, "q"},
+        {"alibi_slopes", &d->alibi_slopes, head_shape, 0, "q"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (!sxt_tensor_present(others[i].tensor)) continue;
+        sxt_result result = sxt_tensor_broadcast(device, op, others[i].field, others[i].shape, others[i].repeatable,
+                                                 others[i].like, others[i].tensor);
+        if (result != SXT_OK) return result;
+    }
+    return SXT_OK;
+}
+
+sxt_result sxt_attention_resolve(const sxt_device *device, const sxt_attention_desc *desc,
+                                 sxt_attention_desc *out_desc) {
+    sxt_attention_desc *d = out_desc;
+    *d = *desc;
+    const sxt_tensor_rule rules[] = {
+        {.field = "q", .tensor = &d->q, .types = SXT_TYPES_FLOAT},
+        {.field = "k", .tensor = &d->k, .types = SXT_TYPES_FLOAT},
+        {.field = "v", .tensor = &d->v, .types = SXT_TYPES_FLOAT},
+        {.field = "o", .tensor = &d->o, .types = SXT_TYPES_FLOAT, .output = true},
+        {.field = "lse", .tensor = &d->lse, .types = SXT_TYPES_F32, .optional = true, .output = true},
+        {.field = "bias", .tensor = &d->bias, .types = SXT_TYPES_F32_F16, .optional = true},
+        {.field = "sinks", .tensor = &d->sinks, .types = SXT_TYPES_F32, .optional = true},
+        {.field = "alibi_slopes", .tensor = &d->alibi_slopes, .types = SXT_TYPES_F32, .optional = true},
+    };
+    enum { RULES = sizeof rules / sizeof rules[0] };
+    sxt_result result;
+    if ((result = check_fields(device, d)) || (result = sxt_tensors_resolve(device, op, rules, RULES)) ||
+        (result = check_qkvo(device, d)) || (result = check_others(device, d)))
+        return result;
+    if (d->scale == 0.0f) d->scale = (float)(1.0 / sqrt(d->q.shape[SXT_CHANNEL]));
+    return sxt_tensors_check_overlap(device, op, rules, RULES);
+}
+
+sxt_result sxt_attention(sxt_stream *stream, const sxt_attention_desc *desc) {
+    return sxt_op_record(stream, SXT_OP_ATTENTION, desc);
+}

@@ -1,0 +1,49 @@
+#include "sextant/sextant.h"
+
+const char *sxt_result_name(sxt_result result) {
+    switch (result) {
+    case SXT_OK:
+        return "SXT_OK";
+    case SXT_TIMEOUT:
+        return "SXT_TIMEOUT";
+    case SXT_ERROR_INVALID:
+        return "SXT_ERROR_INVALID";
+    case SXT_ERROR_UNSUPPORTED:
+        return "SXT_ERROR_UNSUPPORTED";
+    case SXT_ERROR_NO_DEVICE:
+        return "SXT_ERROR_NO_DEVICE";
+    case SXT_ERROR_OUT_OF_MEMORY:
+        return "SXT_ERROR_OUT_OF_MEMORY";
+    case SXT_ERROR_DEVICE_LOST:
+        return "SXT_ERROR_DEVICE_LOST";
+    case SXT_ERROR_DRIVER:
+        return "SXT_ERROR_DRIVER";
+    }
+    return "unknown sxt_result";
+}
+
+uint32_t sxt_type_size(sxt_type type) {
+    switch (type) {
+    case SXT_TYPE_F32:
+    case SXT_TYPE_I32:
+        return 4;
+    case SXT_TYPE_F16:
+    case SXT_TYPE_BF16:
+        return 2;
+    }
+    return 0;
+}
+
+const char *sxt_type_name(sxt_type type) {
+    switch (type) {
+    case SXT_TYPE_F32:
+        return "f32";
+    case SXT_TYPE_F16:
+        return "f16";
+    case SXT_TYPE_BF16:
+        return "bf16";
+    case SXT_TYPE_I32:
+        return "i32";
+    }
+    return "unknown type";
+}

@@ -1,0 +1,52 @@
+#include "core/op.h"
+
+sxt_result sxt_stream_create(sxt_device *device, sxt_stream **out_stream) {
+    if (device == NULL) return SXT_ERROR_INVALID;
+    if (out_stream == NULL) SXT_REJECT(&device->logger, "sxt_stream_create: out_stream is NULL");
+    *out_stream = NULL;
+    return device->backend->stream_create(device, out_stream);
+}
+
+void sxt_stream_destroy(sxt_stream **stream) {
+    if (stream == NULL || *stream == NULL) return;
+    (*stream)->device->backend->stream_destroy(*stream);
+    *stream = NULL;
+}
+
+sxt_result sxt_stream_submit(sxt_stream *stream, uint64_t *out_ticket) {
+    if (stream == NULL) return SXT_ERROR_INVALID;
+    uint64_t unwanted;
+    return stream->device->backend->stream_submit(stream, out_ticket != NULL ? out_ticket : &unwanted);
+}
+
+void sxt_stream_reset(sxt_stream *stream) {
+    if (stream != NULL) stream->device->backend->stream_reset(stream);
+}
+
+sxt_result sxt_stream_timestamp(sxt_stream *stream, uint32_t *out_index) {
+    if (stream == NULL) return SXT_ERROR_INVALID;
+    if (out_index == NULL) SXT_REJECT(&stream->device->logger, "sxt_stream_timestamp: out_index is NULL");
+    return stream->device->backend->stream_timestamp(stream, out_index);
+}
+
+sxt_result sxt_stream_elapsed(sxt_stream *stream, uint32_t from, uint32_t to, double *out_us) {
+    if (stream == NULL) return SXT_ERROR_INVALID;
+    if (out_us == NULL) SXT_REJECT(&stream->device->logger, "sxt_stream_elapsed: out_us is NULL");
+    return stream->device->backend->stream_elapsed(stream, from, to, out_us);
+}
+
+sxt_result sxt_prepare(sxt_device *device, sxt_op op, const void *desc) {
+    if (device == NULL) return SXT_ERROR_INVALID;
+    sxt_any_desc resolved;
+    sxt_result result = sxt_op_resolve(device, op, desc, &resolved);
+    return result == SXT_OK ? device->backend->prepare(device, op, &resolved) : result;
+}
+
+sxt_result sxt_describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size) {
+    if (device == NULL) return SXT_ERROR_INVALID;
+    if (out_text == NULL || size == 0) SXT_REJECT(&device->logger, "sxt_describe: out_text has no room");
+    out_text[0] = '\0';
+    sxt_any_desc resolved;
+    sxt_result result = sxt_op_resolve(device, op, desc, &resolved);
+    return result == SXT_OK ? device->backend->describe(device, op, &resolved, out_text, size) : result;
+}

@@ -1,0 +1,69 @@
+#include "kernels/kernels.h"
+
+#include "vulkan/vulkan.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+typedef sxt_result (*plan_fn)(const sxt_caps *caps, const void *desc, sxt_plan *out_plan);
+
+#define PLAN(enumerator, name)                                                                                         \
+    static sxt_result plan_##name(const sxt_caps *caps, const void *desc, sxt_plan *out_plan) {                        \
+        return sxt_##name##_plan(caps, desc, out_plan);                                                                \
+    }
+SXT_OPS(PLAN)
+#undef PLAN
+
+static const plan_fn planners[SXT_OP_COUNT] = {
+#define PLAN(enumerator, name) [enumerator] = plan_##name,
+    SXT_OPS(PLAN)
+#undef PLAN
+};
+
+static sxt_result make_plan(const sxt_device *device, sxt_op op, const void *desc, sxt_plan *out_plan) {
+    assert((unsigned)op < SXT_OP_COUNT);
+    sxt_result result = planners[op](&device->info.caps, desc, out_plan);
+    if (result == SXT_ERROR_UNSUPPORTED)
+        sxt_log(&device->logger, SXT_LOG_ERROR, "%s: %s", sxt_op_name(op), out_plan->variant);
+    return result;
+}
+
+static sxt_result stream_record(sxt_stream *stream, sxt_op op, const void *desc) {
+    sxt_plan plan;
+    sxt_result result = make_plan(stream->device, op, desc, &plan);
+    if (result != SXT_OK || plan.dispatch_count == 0) return result;
+    return sxt_vulkan_stream_run(stream, &plan);
+}
+
+static sxt_result prepare(sxt_device *device, sxt_op op, const void *desc) {
+    sxt_plan plan;
+    sxt_result result = make_plan(device, op, desc, &plan);
+    if (result != SXT_OK || plan.dispatch_count == 0) return result;
+    return sxt_vulkan_prepare(device, &plan);
+}
+
+static sxt_result describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size) {
+    sxt_plan plan;
+    sxt_result result = make_plan(device, op, desc, &plan);
+    if (result == SXT_OK) snprintf(out_text, size, "%s", plan.variant);
+    return result;
+}
+
+const sxt_backend sxt_vulkan_backend = {
+    .device_close = sxt_vulkan_close,
+    .device_memory = sxt_vulkan_memory,
+    .device_wait = sxt_vulkan_wait,
+    .buffer_create = sxt_vulkan_buffer_create,
+    .buffer_destroy = sxt_vulkan_buffer_destroy,
+    .buffer_write = sxt_vulkan_buffer_write,
+    .buffer_read = sxt_vulkan_buffer_read,
+    .stream_create = sxt_vulkan_stream_create,
+    .stream_destroy = sxt_vulkan_stream_destroy,
+    .stream_record = stream_record,
+    .stream_submit = sxt_vulkan_stream_submit,
+    .stream_reset = sxt_vulkan_stream_reset,
+    .stream_timestamp = sxt_vulkan_stream_timestamp,
+    .stream_elapsed = sxt_vulkan_stream_elapsed,
+    .prepare = prepare,
+    .describe = describe,
+};

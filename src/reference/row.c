@@ -1,0 +1,23 @@
+#include "reference/row.h"
+
+#include "core/number.h"
+
+void *sxt_row_data(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head) {
+    uint64_t first = sxt_tensor_row(tensor, batch, token, head);
+    return (char *)tensor->buffer->mapped + tensor->offset_bytes + first * sxt_type_size(tensor->type);
+}
+
+void sxt_row_load(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head, double *out_row) {
+    for (uint32_t c = 0; c < tensor->shape[SXT_CHANNEL]; c++)
+        out_row[c] = sxt_row_at(tensor, batch, token, head, c);
+}
+
+void sxt_row_store(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head, const double *row) {
+    void *data = sxt_row_data(tensor, batch, token, head);
+    for (uint32_t c = 0; c < tensor->shape[SXT_CHANNEL]; c++)
+        sxt_store(tensor->type, data, c * tensor->strides[SXT_CHANNEL], row[c]);
+}
+
+double sxt_row_at(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head, uint32_t channel) {
+    return sxt_load(tensor->type, sxt_row_data(tensor, batch, token, head), channel * tensor->strides[SXT_CHANNEL]);
+}

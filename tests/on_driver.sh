@@ -1,0 +1,47 @@
+#!/bin/sh
+# on_driver.sh DRIVER PROGRAM [arguments]: runs a test where only that Vulkan driver can be seen. Exit status 77 means skipped.
+#
+#   none           no driver at all: for what must work without Vulkan
+#   lavapipe       Mesa's driver for the CPU, subgroups as wide as its default;  lavapipe-128, -256, -512: of 4, 8, 16 lanes
+#   baseline       lavapipe without anything that Vulkan 1.2 leaves optional
+#   swiftshader    Google's, with small limits: subgroups of 4, no 16-bit types
+#   reference      no driver: the CPU reference stands in for the device
+#
+# The suites of random cases run in full on the reference and on lavapipe, and a quarter of them elsewhere.
+# A test may set VK_DRIVER_FILES by itself, to one of these manifests. Set but empty, that driver counts as not installed.
+root=$(cd "$(dirname "$0")/.." && pwd)
+manifest() { find "$1" -name "$2" 2> /dev/null | sort | head -n 1; }
+export SEXTANT_TEST_LAVAPIPE_ICD="${SEXTANT_TEST_LAVAPIPE_ICD-$(manifest /usr/share/vulkan/icd.d 'lvp_icd*.json')}"
+export SEXTANT_TEST_SWIFTSHADER_ICD="${SEXTANT_TEST_SWIFTSHADER_ICD-$(manifest "$root/.deps/swiftshader" '*_icd.json')}"
+
+driver=$1
+shift
+case $driver in
+none | reference) VK_DRIVER_FILES=/nonexistent ;;
+lavapipe* | baseline) VK_DRIVER_FILES=$SEXTANT_TEST_LAVAPIPE_ICD ;;
+swiftshader) VK_DRIVER_FILES=$SEXTANT_TEST_SWIFTSHADER_ICD ;;
+*)
+    echo "on_driver.sh: unknown driver '$driver'" >&2
+    exit 2
+    ;;
+esac
+if [ -z "$VK_DRIVER_FILES" ]; then
+    echo "$driver is not installed here"
+    exit 77
+fi
+case $driver in
+reference) export SEXTANT_TEST_DEVICE=reference ;;
+lavapipe-*) export LP_NATIVE_VECTOR_WIDTH="${driver#lavapipe-}" ;;
+baseline)
+    caps=subgroup_arithmetic,subgroup_shuffle,subgroup_size_control,storage16,fp16,bf16,storage8,int8,int16,int64,int_dot
+    export SEXTANT_TEST_DISABLE="$caps,buffer_address,matrix,matrix2"
+    ;;
+esac
+case $driver in lavapipe-* | baseline | swiftshader) export SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-25}" ;; esac
+# Both names: loaders before 1.3.207 know the second only.
+export VK_DRIVER_FILES VK_ICD_FILENAMES="$VK_DRIVER_FILES" SEXTANT_TEST_DRIVER="$driver"
+
+# For sanitized builds. A finding of UBSan ends the program as one of ASan does; leaks inside drivers are not ours.
+export UBSAN_OPTIONS="${UBSAN_OPTIONS-halt_on_error=1:print_stacktrace=1}"
+export LSAN_OPTIONS="${LSAN_OPTIONS-suppressions=$root/tests/lsan.supp:print_suppressions=0}"
+exec "$@"

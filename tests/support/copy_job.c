@@ -1,0 +1,68 @@
+#include "support/copy_job.h"
+
+#include <criterion/criterion.h>
+
+static sxt_tensor rows_of(sxt_buffer *buffer, uint32_t tokens) {
+    return (sxt_tensor){.buffer = buffer, .type = SXT_TYPE_F32, .shape = {1, tokens, 1, SXT_JOB_CHANNELS}};
+}
+
+sxt_result sxt_copy_job_create(sxt_device *device, uint32_t tokens, sxt_copy_job *out_job) {
+    *out_job = (sxt_copy_job){.bytes = (uint64_t)tokens * SXT_JOB_CHANNELS * sizeof(float)};
+    sxt_result result = SXT_OK;
+    for (uint32_t i = 0; i < 3 && result == SXT_OK; i++) {
+        const sxt_buffer_desc desc = {
+            .bytes = out_job->bytes, .memory = i == 2 ? SXT_MEMORY_HOST : SXT_MEMORY_DEVICE, .name = "copy job"};
+        result = sxt_buffer_create(device, &desc, &out_job->buffers[i]);
+    }
+    const sxt_tensor t[3] = {
+        rows_of(out_job->buffers[0], tokens),
+        rows_of(out_job->buffers[1], tokens),
+        rows_of(out_job->buffers[2], tokens),
+    };
+    out_job->first = (sxt_kv_write_desc){.k = t[0], .k_cache = t[1]};
+    out_job->second = (sxt_kv_write_desc){.k = t[1], .k_cache = t[2]};
+    return result;
+}
+
+void sxt_copy_job_destroy(sxt_copy_job *job) {
+    for (uint32_t i = 0; i < 3; i++)
+        sxt_buffer_destroy(&job->buffers[i]);
+}
+
+static sxt_result submit_and_time(sxt_device *device, sxt_stream *stream, const sxt_copy_job *job) {
+    uint32_t from = 0, to = 0;
+    uint64_t ticket = 0;
+    double elapsed_us = 0;
+    sxt_result result = sxt_stream_timestamp(stream, &from);
+    if (result == SXT_OK) result = sxt_kv_write(stream, &job->first);
+    if (result == SXT_OK) result = sxt_kv_write(stream, &job->second);
+    if (result == SXT_OK) result = sxt_stream_timestamp(stream, &to);
+    if (result == SXT_OK) result = sxt_stream_submit(stream, &ticket);
+    if (result == SXT_OK) result = sxt_device_wait(device, ticket, UINT64_MAX);
+    if (result == SXT_OK) result = sxt_stream_elapsed(stream, from, to, &elapsed_us);
+    return result;
+}
+
+sxt_result sxt_copy_job_use_device(sxt_device *device, bool staged) {
+    float in[SXT_JOB_TOKENS * SXT_JOB_CHANNELS], out[SXT_JOB_TOKENS * SXT_JOB_CHANNELS];
+    for (uint32_t i = 0; i < SXT_JOB_TOKENS * SXT_JOB_CHANNELS; i++)
+        in[i] = (float)i + 0.25f;
+    sxt_copy_job job;
+    sxt_stream *stream = NULL;
+    uint64_t used = 0, budget = 0;
+    sxt_result result = sxt_copy_job_create(device, SXT_JOB_TOKENS, &job);
+    for (uint32_t i = 0; i < 3 && staged; i++)
+        if (job.buffers[i] != NULL) job.buffers[i]->mapped = NULL;
+    if (result == SXT_OK) result = sxt_buffer_write(job.buffers[0], 0, in, sizeof in);
+    if (result == SXT_OK) result = sxt_prepare(device, SXT_OP_KV_WRITE, &job.first);
+    if (result == SXT_OK) result = sxt_stream_create(device, &stream);
+    // The third time, the first recording's memory is used again.
+    for (uint32_t i = 0; i < 3 && result == SXT_OK; i++)
+        result = submit_and_time(device, stream, &job);
+    if (result == SXT_OK) result = sxt_device_memory(device, &used, &budget);
+    if (result == SXT_OK) result = sxt_buffer_read(job.buffers[2], 0, out, sizeof out);
+    if (result == SXT_OK) cr_assert_arr_eq(out, in, sizeof in, "the copy differs");
+    sxt_stream_destroy(&stream);
+    sxt_copy_job_destroy(&job);
+    return result;
+}

@@ -1,0 +1,110 @@
+// A trial runs descriptions on the device under test and, with the same bytes in memory, on the reference, and watches
+// every byte around: tensors lie at odd places, rows apart, in buffers whose every other byte belongs to a canary.
+//
+// The canary and all outputs start as one NaN pattern. After a run, each byte that is no element of an output must be as
+// it was (inputs, gaps between rows, 4 KiB before and after), and no element of an output may still hold the pattern.
+#ifndef SXT_TESTS_SUPPORT_TRIAL_H
+#define SXT_TESTS_SUPPORT_TRIAL_H
+
+#include "support/device.h"
+#include "support/random.h"
+
+// A NaN as f16, as bf16, as either half of an f32, and as an i32 an index far outside of everything.
+enum { SXT_TEST_POISON = 0x7fe5, SXT_TEST_CANARY_BYTES = 4096, SXT_TEST_BLOCKS = 32 };
+
+typedef enum sxt_test_side {
+    SXT_TEST_DEVICE = 0, // what the device under test left in memory
+    SXT_TEST_REFERENCE,  // what the reference left
+    SXT_TEST_INITIAL,    // what was there before
+} sxt_test_side;
+
+// The two devices, for as many trials as a test likes.
+typedef struct sxt_test_bench {
+    sxt_test_log log; // of both devices
+    sxt_device *devices[2];
+    sxt_stream *streams[2];
+} sxt_test_bench;
+
+void sxt_test_bench_init(sxt_test_bench *bench);
+void sxt_test_bench_finish(sxt_test_bench *bench);
+
+// The memory of one tensor.
+typedef struct sxt_test_block {
+    const char *name;
+    uint64_t bytes;
+    sxt_buffer *buffers[2];
+    uint8_t *images[3]; // by side; those of the devices are valid after a run
+    uint8_t *outputs;   // for each byte: 0, or a sxt_test_byte
+    uint32_t element_bytes;
+} sxt_test_block;
+
+typedef struct sxt_test_trial {
+    sxt_test_bench *bench;
+    uint64_t seed;
+    sxt_test_rng rng;
+    bool device_only; // do without the reference: for large trials that compare the device with itself
+    uint32_t block_count;
+    sxt_test_block blocks[SXT_TEST_BLOCKS];
+    char what[768];    // what is run, for messages
+    char problem[512]; // what the last check found
+} sxt_test_trial;
+
+void sxt_test_trial_init(sxt_test_trial *trial, sxt_test_bench *bench, uint64_t seed);
+void sxt_test_trial_finish(sxt_test_trial *trial);
+
+// Adds to the text that a failure prints.
+void sxt_test_say(sxt_test_trial *trial, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+// Makes a tensor full of poison. Its buffers are the device's; sxt_test_run finds the reference's by itself. `place`
+// has random strides in a random order of dims: dense, or in steps of four elements, or odd. `dense` is dense and aligned.
+sxt_tensor sxt_test_place(sxt_test_trial *trial, const char *name, sxt_type type, uint32_t batch, uint32_t token,
+                          uint32_t head, uint32_t channel);
+sxt_tensor sxt_test_dense(sxt_test_trial *trial, const char *name, sxt_type type, uint32_t batch, uint32_t token,
+                          uint32_t head, uint32_t channel);
+
+// Another tensor of the same shape, type and place, with the same initial elements.
+sxt_tensor sxt_test_like(sxt_test_trial *trial, const char *name, const sxt_tensor *like);
+
+// Elements of a tensor are numbered in dense order, whatever its strides. Strides must be explicit.
+uint64_t sxt_test_count(const sxt_tensor *tensor);
+uint64_t sxt_test_element(const sxt_tensor *tensor, uint64_t n);
+uint64_t sxt_test_at(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head, uint32_t channel);
+
+// Set elements before a run; floats are rounded to the tensor's type.
+void sxt_test_set(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, double value);
+void sxt_test_set_int(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, int32_t value);
+void sxt_test_set_bits(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, uint32_t bits);
+void sxt_test_fill_normal(sxt_test_trial *trial, const sxt_tensor *tensor, double mean, double deviation);
+void sxt_test_fill(sxt_test_trial *trial, const sxt_tensor *tensor, double value);
+
+// Copies an element for element from `from`, of the same count, as it was initially.
+void sxt_test_fill_from(sxt_test_trial *trial, const sxt_tensor *tensor, const sxt_tensor *from);
+
+double sxt_test_get(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n);
+int32_t sxt_test_get_int(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n);
+uint32_t sxt_test_get_bits(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n);
+
+typedef struct sxt_test_step {
+    sxt_op op;
+    const void *desc; // of tensors of this trial
+} sxt_test_step;
+
+// Writes all memory, records the steps in one recording, runs them, and reads all memory: on the device, and, unless
+// device_only, on the reference. Fails the test on any error but UNSUPPORTED, which it returns.
+sxt_result sxt_test_run(sxt_test_trial *trial, const sxt_test_step *steps, uint32_t count);
+
+// The same for one description, and everything that holds for any operation: see sxt_test_check_memory. UNSUPPORTED fails
+// the test too.
+void sxt_test_run_op(sxt_test_trial *trial, sxt_op op, const void *desc);
+
+// Rest of a problem found in the memory of either side after a run, or NULL if there is none.
+const char *sxt_test_check_memory(sxt_test_trial *trial);
+
+// Problem: the two tensors, of the same shape and type, differ in the bits of an element. NULL if they do not.
+const char *sxt_test_check_bits(sxt_test_trial *trial, sxt_test_side side_a, const sxt_tensor *a, sxt_test_side side_b,
+                                const sxt_tensor *b);
+
+// Fails the test with `problem`, what was run, and how to run it again; does nothing if `problem` is NULL.
+void sxt_test_require(const sxt_test_trial *trial, const char *problem);
+
+#endif

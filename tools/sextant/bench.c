@@ -1,0 +1,239 @@
+// sextant bench: times the standard cases.
+#include "bench.h"
+
+#include "replace.h"
+#include "rig.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { FILTER, JSON, HTML, MIN_TIME, LIST };
+enum { MAX_RUNS = 2000, LEAST_RUNS = 3, LONGEST_BATCH = SXT_MAX_TIMESTAMPS / 2 };
+
+typedef struct samples {
+    double us[MAX_RUNS];
+    uint32_t count;
+    bool device_clock;
+} samples;
+
+// One submission of `batch` repetitions of the whole work, each between two timestamps.
+static sxt_result time_batch(sxt_rig *rig, uint32_t batch, samples *out) {
+    uint32_t from[LONGEST_BATCH], to[LONGEST_BATCH];
+    uint64_t ticket;
+    sxt_result result = SXT_OK;
+    for (uint32_t i = 0; i < batch && result == SXT_OK; i++) {
+        result = sxt_stream_timestamp(rig->stream, &from[i]);
+        for (int s = 0; s < rig->work->stage_count && result == SXT_OK; s++) result = sxt_rig_record(rig, s);
+        if (result == SXT_OK) result = sxt_stream_timestamp(rig->stream, &to[i]);
+    }
+    if (result == SXT_OK) result = sxt_stream_submit(rig->stream, &ticket);
+    else sxt_stream_reset(rig->stream);
+    if (result == SXT_OK) result = sxt_device_wait(rig->session->device, ticket, UINT64_MAX);
+    for (uint32_t i = 0; i < batch && result == SXT_OK && out->count < MAX_RUNS; i++) {
+        result = sxt_stream_elapsed(rig->stream, from[i], to[i], &out->us[out->count++]);
+    }
+    return result;
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+// Warms up, then runs until `min_time` seconds have passed. Sorted samples.
+static sxt_result time_work(sxt_rig *rig, double min_time, samples *out) {
+    out->count = 0;
+    sxt_result result = sxt_rig_run(rig);
+    double start = sxt_now();
+    if (result == SXT_OK) result = sxt_rig_run(rig);
+    double once = sxt_now() - start;
+    out->device_clock = rig->device_clock;
+    // Several short repetitions share a submission, which alone takes a software device 0.2 ms.
+    uint32_t batch = once < 0.001 ? LONGEST_BATCH / 2 : once < 0.01 ? 4 : 1;
+    start = sxt_now();
+    while (result == SXT_OK && out->count < MAX_RUNS && (out->count < LEAST_RUNS || sxt_now() - start < min_time)) {
+        if (rig->device_clock) {
+            result = time_batch(rig, batch, out);
+            continue;
+        }
+        double us = 0;
+        result = sxt_rig_run(rig);
+        for (int s = 0; s < rig->work->stage_count; s++) us += rig->stage_us[s];
+        out->us[out->count++] = us;
+    }
+    qsort(out->us, out->count, sizeof *out->us, compare);
+    return result;
+}
+
+static double median(const samples *from) {
+    uint32_t n = from->count;
+    return n % 2 ? from->us[n / 2] : (from->us[n / 2 - 1] + from->us[n / 2]) / 2;
+}
+
+typedef struct bench {
+    const sxt_args *args;
+    sxt_session session;
+    double min_time;
+    sxt_progress progress;
+    samples samples;
+    sxt_bench_report report;
+    sxt_bench_result *results;
+} bench;
+
+static sxt_result time_rig(bench *b, sxt_rig *rig, sxt_bench_result *out) {
+    size_t used = 0;
+    for (int s = 0; s < rig->work->stage_count; s++) {
+        char variant[128] = "";
+        sxt_result result = sxt_rig_prepare(rig, s, variant, sizeof variant);
+        if (result != SXT_OK) return result;
+        used += (size_t)snprintf(out->variant + used, sizeof out->variant - used, "%s%s", s ? " + " : "", variant);
+        if (used >= sizeof out->variant) used = sizeof out->variant - 1;
+        out->flops += sxt_stage_flops(rig->work, &rig->work->stages[s]);
+        out->bytes += sxt_stage_bytes(rig->work, &rig->work->stages[s]);
+    }
+    sxt_result result = time_work(rig, b->min_time, &b->samples);
+    if (result != SXT_OK) return result;
+    out->timed = true;
+    out->runs = b->samples.count;
+    out->median_us = median(&b->samples);
+    out->min_us = b->samples.us[0];
+    b->report.device_clock = b->samples.device_clock;
+    return SXT_OK;
+}
+
+// Times one work. A device that lacks the kernel or the memory makes a row that says so; other failures end the bench.
+static int time_one(bench *b, const sxt_work *work, sxt_bench_result *out) {
+    sxt_rig rig;
+    b->session.last[0] = '\0';
+    sxt_result result = sxt_rig_init(&rig, &b->session, work, false);
+    if (result == SXT_OK) result = time_rig(b, &rig, out);
+    sxt_rig_finish(&rig);
+    if (result == SXT_OK) return SXT_EXIT_DONE;
+    if (result != SXT_ERROR_UNSUPPORTED && result != SXT_ERROR_OUT_OF_MEMORY) return sxt_session_fail(&b->session, result, out->name);
+    snprintf(out->why_not, sizeof out->why_not, "%.150s", *b->session.last ? b->session.last : sxt_result_name(result));
+    return SXT_EXIT_DONE;
+}
+
+static int measure_copy(bench *b) {
+    sxt_bench_result copy = {.name = "copy bandwidth"};
+    sxt_work work;
+    // Well past any cache, and within the storage range of the baseline.
+    uint64_t bytes = (uint64_t)(b->session.info->caps.software || b->session.info->kind == SXT_DEVICE_REFERENCE ? 64 : 120) << 20;
+    if (!sxt_bench_make_copy(bytes, &work)) return sxt_fail(SXT_EXIT_NO_DEVICE, "bench: out of memory");
+    int exit_code = time_one(b, &work, &copy);
+    sxt_work_finish(&work);
+    if (copy.timed) b->report.copy_gbs = copy.bytes / copy.median_us * 1e-3;
+    return exit_code;
+}
+
+static bool wanted(const bench *b, const sxt_bench_case *c) {
+    const char *filter = b->args->value[FILTER];
+    if (filter && !strstr(c->name, filter)) return false;
+    return !c->gpu_only || b->args->value[LIST] || !(b->session.info->caps.software || b->session.info->kind == SXT_DEVICE_REFERENCE);
+}
+
+static int time_case(bench *b, const sxt_bench_case *c) {
+    sxt_bench_result *out = &b->results[b->report.result_count];
+    sxt_work work;
+    int exit_code = SXT_EXIT_DONE;
+    *out = (sxt_bench_result){.name = c->name};
+    sxt_progress_show(&b->progress, "timing %s", c->name);
+    if (c->q8_cache) {
+        snprintf(out->why_not, sizeof out->why_not, "this version has no q8_0 cache");
+    } else if (!sxt_bench_make(c, &work)) {
+        snprintf(out->why_not, sizeof out->why_not, "out of host memory");
+    } else {
+        exit_code = time_one(b, &work, out);
+        sxt_work_finish(&work);
+    }
+    sxt_progress_clear(&b->progress);
+    if (exit_code != SXT_EXIT_DONE) return exit_code;
+    b->report.result_count++;
+    sxt_bench_print_row(&b->report, out);
+    return SXT_EXIT_DONE;
+}
+
+static int time_all(bench *b) {
+    int exit_code = measure_copy(b);
+    if (exit_code != SXT_EXIT_DONE) return exit_code;
+    sxt_bench_print_head(&b->report);
+    for (int i = 0; i < sxt_bench_case_count && exit_code == SXT_EXIT_DONE; i++) {
+        if (wanted(b, &sxt_bench_cases[i])) exit_code = time_case(b, &sxt_bench_cases[i]);
+    }
+    return exit_code;
+}
+
+// Opens the files before the work, so that a wrong path costs no time.
+static int time_into_files(bench *b) {
+    static const struct {
+        int option;
+        const char *name;
+        void (*write)(FILE *file, const sxt_bench_report *report);
+    } formats[] = {{JSON, "--json", sxt_bench_write_json}, {HTML, "--html", sxt_bench_write_html}};
+    enum { FORMAT_COUNT = sizeof formats / sizeof formats[0] };
+    sxt_replace files[FORMAT_COUNT] = {{0}};
+    char error[256];
+    int exit_code = SXT_EXIT_DONE;
+    for (int i = 0; i < FORMAT_COUNT && exit_code == SXT_EXIT_DONE; i++) {
+        const char *path = b->args->value[formats[i].option];
+        if (path && !sxt_replace_begin(&files[i], path, error, sizeof error)) {
+            exit_code = sxt_fail(SXT_EXIT_BAD_INPUT, "%s %s: %s", formats[i].name, path, error);
+        }
+    }
+    if (exit_code == SXT_EXIT_DONE) exit_code = time_all(b);
+    for (int i = 0; i < FORMAT_COUNT; i++) {
+        bool keep = exit_code == SXT_EXIT_DONE && files[i].file;
+        if (keep) formats[i].write(files[i].file, &b->report);
+        if (!sxt_replace_end(&files[i], keep, error, sizeof error) && keep) {
+            exit_code = sxt_fail(SXT_EXIT_BAD_INPUT, "%s %s: %s", formats[i].name, b->args->value[formats[i].option], error);
+        }
+    }
+    return exit_code;
+}
+
+static int list_cases(const bench *b) {
+    for (int i = 0; i < sxt_bench_case_count; i++) {
+        if (wanted(b, &sxt_bench_cases[i])) printf("%s%s\n", sxt_bench_cases[i].name, sxt_bench_cases[i].gpu_only ? " (GPU only)" : "");
+    }
+    return SXT_EXIT_DONE;
+}
+
+static int run(const sxt_args *args) {
+    static bench b;
+    b = (bench){.args = args, .min_time = 0.5, .progress = {.every_line = args->verbose}};
+    bool known = !args->value[FILTER];
+    for (int i = 0; i < sxt_bench_case_count; i++) known |= args->value[FILTER] && strstr(sxt_bench_cases[i].name, args->value[FILTER]);
+    if (!known) return sxt_fail(SXT_EXIT_BAD_INPUT, "--filter %s: in no case's name (see `sextant bench --list`)", args->value[FILTER]);
+    if (args->value[MIN_TIME] && !sxt_parse_float(args->value[MIN_TIME], 0, 3600, &b.min_time)) {
+        return sxt_fail(SXT_EXIT_BAD_INPUT, "--min-time %s: not a number of seconds from 0 to 3600", args->value[MIN_TIME]);
+    }
+    if (args->value[LIST]) return list_cases(&b);
+    b.results = calloc((size_t)sxt_bench_case_count, sizeof *b.results);
+    if (!b.results) return sxt_fail(SXT_EXIT_NO_DEVICE, "bench: out of memory");
+    int exit_code = sxt_session_open(args, &b.session);
+    b.report = (sxt_bench_report){.device = b.session.info, .results = b.results};
+    if (exit_code == SXT_EXIT_DONE) exit_code = time_into_files(&b);
+    sxt_session_close(&b.session);
+    free(b.results);
+    return exit_code;
+}
+
+const sxt_command sxt_bench_command = {
+    .name = "bench",
+    .summary = "Time standard cases, and compare with the device's own copy bandwidth",
+    .explanation = "Each case is warmed up, then run until the time is up, at least three times; the device's timestamps count,\n"
+                   "or wall time around submission and wait where it has none. Bytes count every tensor once, read or written.\n"
+                   "Activations are f32 and caches f16 where the name does not say otherwise. Copy bandwidth is measured in the\n"
+                   "same run, by a kv_write of 64 MiB (a GPU: 120 MiB) from f32 to f32. Cases marked (GPU only) are left out on\n"
+                   "software devices. JSON: {\"device\": {…}, \"results\": [{\"name\", \"median_us\", \"min_us\", \"runs\", \"flops\", \"bytes\",\n"
+                   "\"variant\"}]}; a case that this device cannot run has null times and says why in \"not_run\".\n",
+    .options =
+        {
+            [FILTER] = {0, "filter", "SUBSTR", false, "only cases with this in their name"},
+            [JSON] = {0, "json", "FILE", false, "also write the results there as JSON"},
+            [HTML] = {0, "html", "FILE", false, "also write them there as a page with bars"},
+            [MIN_TIME] = {0, "min-time", "S", false, "seconds to spend on each case (default 0.5)"},
+            [LIST] = {0, "list", NULL, false, "print the names of the cases, and end"},
+        },
+    .run = run,
+};

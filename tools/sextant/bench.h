@@ -1,0 +1,65 @@
+// What `bench` times, and what it has to say about it.
+#ifndef SXT_TOOL_BENCH_H
+#define SXT_TOOL_BENCH_H
+
+#include "program.h"
+#include "work.h"
+
+typedef enum sxt_bench_kind {
+    SXT_BENCH_RMS_NORM,
+    SXT_BENCH_L2_NORM,
+    SXT_BENCH_ROPE_HALF,
+    SXT_BENCH_ROPE_INTERLEAVED,
+    SXT_BENCH_QK_NORM_ROPE,
+    SXT_BENCH_QK_NORM_ROPE_KV, // and the write of k and v to an f16 cache
+    SXT_BENCH_ATTENTION,
+} sxt_bench_kind;
+
+// A standard case. Its name is a contract with whoever compares figures.
+typedef struct sxt_bench_case {
+    const char *name;
+    sxt_bench_kind kind;
+    bool gpu_only;            // too much for a software device
+    sxt_type type;            // of activations
+    uint32_t batch, tokens;   // 0 batch = 1; tokens: rows of a norm, queries of an attention
+    uint32_t keys;            // of an attention
+    uint32_t heads, kv_heads; // 0 = 1
+    uint32_t channels;
+    bool causal, sinks;
+    uint32_t window; // 0 = none; else each query sees this many keys, its own among them
+    bool q8_cache;
+} sxt_bench_case;
+
+extern const sxt_bench_case sxt_bench_cases[];
+extern const int sxt_bench_case_count;
+
+// Makes a case's work with random data. False without memory.
+bool sxt_bench_make(const sxt_bench_case *from, sxt_work *out_work);
+
+// The work by which copy bandwidth is measured: a kv_write from f32 to f32 of `bytes` bytes.
+bool sxt_bench_make_copy(uint64_t bytes, sxt_work *out_work);
+
+typedef struct sxt_bench_result {
+    const char *name;
+    bool timed;
+    char why_not[160];
+    double median_us, min_us;
+    uint32_t runs;
+    double flops, bytes;
+    char variant[300];
+} sxt_bench_result;
+
+typedef struct sxt_bench_report {
+    const sxt_device_info *device;
+    bool device_clock;
+    double copy_gbs; // measured copy bandwidth, bytes read and written; 0 = not measured
+    const sxt_bench_result *results;
+    int result_count;
+} sxt_bench_report;
+
+void sxt_bench_print_head(const sxt_bench_report *report);
+void sxt_bench_print_row(const sxt_bench_report *report, const sxt_bench_result *result);
+void sxt_bench_write_json(FILE *file, const sxt_bench_report *report);
+void sxt_bench_write_html(FILE *file, const sxt_bench_report *report);
+
+#endif

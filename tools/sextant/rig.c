@@ -1,0 +1,213 @@
+#include "rig.h"
+
+#include "random.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { GUARD_BYTES = 4096, POISON = 0xff }; // all ones is NaN in f32, f16 and bf16, and -1 in i32
+
+sxt_result sxt_record(sxt_stream *stream, sxt_op op, const sxt_work_desc *desc) {
+    switch (op) {
+    case SXT_OP_NORM:
+        return sxt_norm(stream, &desc->norm);
+    case SXT_OP_ROPE:
+        return sxt_rope(stream, &desc->rope);
+    case SXT_OP_QK_NORM_ROPE:
+        return sxt_qk_norm_rope(stream, &desc->qk_norm_rope);
+    case SXT_OP_KV_WRITE:
+        return sxt_kv_write(stream, &desc->kv_write);
+    case SXT_OP_ATTENTION:
+        return sxt_attention(stream, &desc->attention);
+    case SXT_OP_COUNT:
+        break;
+    }
+    return SXT_ERROR_INVALID;
+}
+
+// ── Where a tensor lies in its buffer ──
+
+// Chooses strides and offset, and returns the buffer's size. Layout 0 is dense; others leave gaps of 0 to 9 elements
+// after rows and heads, may put heads outside tokens, and start at any element.
+static uint64_t place(sxt_tensor *tensor, bool guarded, uint32_t layout, int slot) {
+    uint64_t elem_bytes = sxt_type_size(tensor->type), offset = guarded ? GUARD_BYTES : 0;
+    uint32_t pads[3] = {0, 0, 0};
+    int inner = 2, outer = 1; // dims by growing stride: channel, inner, outer, batch
+    if (layout) {
+        sxt_random random = sxt_random_seed(layout, (uint64_t)slot);
+        for (int i = 0; i < 3; i++) pads[i] = sxt_random_once_in(&random, 2) ? sxt_random_range(&random, 0, 9) : 0;
+        if (sxt_random_once_in(&random, 3)) inner = 1, outer = 2;
+        offset += elem_bytes * sxt_random_range(&random, 0, 31);
+    }
+    tensor->offset_bytes = offset;
+    tensor->strides[3] = 1;
+    tensor->strides[inner] = tensor->shape[3] + (uint64_t)pads[0];
+    tensor->strides[outer] = tensor->strides[inner] * tensor->shape[inner] + pads[1];
+    tensor->strides[0] = tensor->strides[outer] * tensor->shape[outer] + pads[2];
+    uint64_t bytes = offset + elem_bytes * tensor->strides[0] * tensor->shape[0] + (guarded ? GUARD_BYTES : 0);
+    return bytes ? bytes : 4;
+}
+
+static bool is_dense(const sxt_tensor *t) {
+    return t->strides[2] == t->shape[3] && t->strides[1] == t->strides[2] * t->shape[2] &&
+           t->strides[0] == t->strides[1] * t->shape[1];
+}
+
+// Copies between dense data and the tensor's place in an image of its buffer.
+static void copy_elements(const sxt_tensor *t, void *image, void *dense, bool to_image) {
+    uint64_t elem_bytes = sxt_type_size(t->type), row_bytes = t->shape[3] * elem_bytes;
+    char *at = dense;
+    for (uint32_t b = 0; b < t->shape[0]; b++) {
+        for (uint32_t i = 0; i < t->shape[1]; i++) {
+            for (uint32_t h = 0; h < t->shape[2]; h++, at += row_bytes) {
+                uint64_t index = b * t->strides[0] + i * t->strides[1] + h * t->strides[2];
+                char *row = (char *)image + t->offset_bytes + index * elem_bytes;
+                memcpy(to_image ? row : at, to_image ? at : row, row_bytes);
+            }
+        }
+    }
+}
+
+static sxt_result upload(sxt_rig *rig, int index, uint64_t bytes) {
+    const sxt_slot *slot = &rig->work->slots[index];
+    const sxt_tensor *tensor = &rig->tensors[index];
+    if (!rig->guarded && slot->initial && is_dense(tensor)) {
+        return sxt_buffer_write(rig->buffers[index], tensor->offset_bytes, slot->initial, sxt_slot_bytes(slot));
+    }
+    if (!rig->guarded && !slot->initial) return SXT_OK;
+    void *image = malloc(bytes);
+    if (!image) return SXT_ERROR_OUT_OF_MEMORY;
+    memset(image, POISON, bytes);
+    // The dense side is only read in this direction.
+    if (slot->initial) copy_elements(tensor, image, (void *)(uintptr_t)slot->initial, true);
+    sxt_result result = sxt_buffer_write(rig->buffers[index], 0, image, bytes);
+    if (rig->guarded) rig->images[index] = image;
+    else free(image);
+    return result;
+}
+
+sxt_result sxt_rig_init(sxt_rig *rig, const sxt_session *session, const sxt_work *work, bool guarded) {
+    *rig = (sxt_rig){.session = session, .work = work, .guarded = guarded};
+    sxt_result result = sxt_stream_create(session->device, &rig->stream);
+    for (int i = 0; i < work->slot_count && result == SXT_OK; i++) {
+        const sxt_slot *slot = &work->slots[i];
+        rig->tensors[i].type = slot->type;
+        memcpy(rig->tensors[i].shape, slot->shape, sizeof slot->shape);
+        uint64_t bytes = place(&rig->tensors[i], guarded, work->layout, i);
+        snprintf(rig->failed, sizeof rig->failed, "tensor %s (%llu bytes)", slot->name, (unsigned long long)bytes);
+        result = sxt_buffer_create(session->device, &(sxt_buffer_desc){.bytes = bytes, .name = slot->name}, &rig->buffers[i]);
+        rig->tensors[i].buffer = rig->buffers[i];
+        if (result == SXT_OK) result = upload(rig, i, bytes);
+    }
+    return result;
+}
+
+void sxt_rig_finish(sxt_rig *rig) {
+    sxt_stream_destroy(&rig->stream);
+    for (int i = 0; i < SXT_MAX_SLOTS; i++) {
+        sxt_buffer_destroy(&rig->buffers[i]);
+        free(rig->images[i]);
+        rig->images[i] = NULL;
+    }
+}
+
+// ── Running ──
+
+void sxt_rig_desc(const sxt_rig *rig, const sxt_stage *stage, sxt_work_desc *out_desc) {
+    const sxt_field *fields = sxt_op_fields(stage->op);
+    *out_desc = stage->desc;
+    for (int i = 0; fields[i].name; i++) {
+        if (stage->slots[i] == SXT_NO_SLOT) continue;
+        memcpy((char *)out_desc + fields[i].place, &rig->tensors[stage->slots[i]], sizeof(sxt_tensor));
+    }
+}
+
+static const char *const op_names[SXT_OP_COUNT] = {
+    [SXT_OP_NORM] = "norm",         [SXT_OP_ROPE] = "rope",           [SXT_OP_QK_NORM_ROPE] = "qk_norm_rope",
+    [SXT_OP_KV_WRITE] = "kv_write", [SXT_OP_ATTENTION] = "attention",
+};
+
+sxt_result sxt_rig_prepare(sxt_rig *rig, int stage, char *out_text, size_t size) {
+    sxt_work_desc desc;
+    const sxt_stage *at = &rig->work->stages[stage];
+    sxt_rig_desc(rig, at, &desc);
+    snprintf(rig->failed, sizeof rig->failed, "%s", op_names[at->op]);
+    sxt_result result = sxt_prepare(rig->session->device, at->op, &desc);
+    return result == SXT_OK ? sxt_describe(rig->session->device, at->op, &desc, out_text, size) : result;
+}
+
+sxt_result sxt_rig_record(sxt_rig *rig, int stage) {
+    sxt_work_desc desc;
+    const sxt_stage *at = &rig->work->stages[stage];
+    sxt_rig_desc(rig, at, &desc);
+    snprintf(rig->failed, sizeof rig->failed, "%s", op_names[at->op]);
+    return sxt_record(rig->stream, at->op, &desc);
+}
+
+static sxt_result submit_and_wait(sxt_rig *rig) {
+    uint64_t ticket;
+    sxt_result result = sxt_stream_submit(rig->stream, &ticket);
+    return result == SXT_OK ? sxt_device_wait(rig->session->device, ticket, UINT64_MAX) : result;
+}
+
+static sxt_result run_by_wall_clock(sxt_rig *rig) {
+    sxt_result result = SXT_OK;
+    for (int i = 0; i < rig->work->stage_count && result == SXT_OK; i++) {
+        double start = sxt_now();
+        result = sxt_rig_record(rig, i);
+        if (result == SXT_OK) result = submit_and_wait(rig);
+        rig->stage_us[i] = 1e6 * (sxt_now() - start);
+    }
+    return result;
+}
+
+sxt_result sxt_rig_run(sxt_rig *rig) {
+    uint32_t stamps[SXT_MAX_STAGES + 1];
+    sxt_result result = sxt_stream_timestamp(rig->stream, &stamps[0]);
+    rig->device_clock = result == SXT_OK;
+    if (result == SXT_ERROR_UNSUPPORTED) return run_by_wall_clock(rig);
+    for (int i = 0; i < rig->work->stage_count && result == SXT_OK; i++) {
+        result = sxt_rig_record(rig, i);
+        if (result == SXT_OK) result = sxt_stream_timestamp(rig->stream, &stamps[i + 1]);
+    }
+    if (result != SXT_OK) {
+        sxt_stream_reset(rig->stream);
+        return result;
+    }
+    result = submit_and_wait(rig);
+    for (int i = 0; i < rig->work->stage_count && result == SXT_OK; i++) {
+        result = sxt_stream_elapsed(rig->stream, stamps[i], stamps[i + 1], &rig->stage_us[i]);
+    }
+    return result;
+}
+
+sxt_result sxt_rig_read(sxt_rig *rig, int slot, void *out_data, bool *out_damaged) {
+    const sxt_tensor *tensor = &rig->tensors[slot];
+    uint64_t bytes = sxt_buffer_size(rig->buffers[slot]);
+    if (out_damaged) *out_damaged = false;
+    snprintf(rig->failed, sizeof rig->failed, "reading %s", rig->work->slots[slot].name);
+    if (!rig->guarded && is_dense(tensor)) {
+        uint64_t dense_bytes = sxt_slot_bytes(&rig->work->slots[slot]);
+        return dense_bytes ? sxt_buffer_read(rig->buffers[slot], tensor->offset_bytes, out_data, dense_bytes) : SXT_OK;
+    }
+    char *image = malloc(bytes);
+    if (!image) return SXT_ERROR_OUT_OF_MEMORY;
+    sxt_result result = sxt_buffer_read(rig->buffers[slot], 0, image, bytes);
+    if (result == SXT_OK) {
+        copy_elements(tensor, image, out_data, false);
+        if (rig->guarded && out_damaged) {
+            // Put the first contents of a written tensor back: all the rest must be as it was.
+            if (sxt_work_writes(rig->work, slot)) {
+                char *before = malloc(sxt_slot_bytes(&rig->work->slots[slot]) + 1);
+                if (before) {
+                    copy_elements(tensor, rig->images[slot], before, false);
+                    copy_elements(tensor, image, before, true);
+                }
+                free(before);
+            }
+            *out_damaged = memcmp(image, rig->images[slot], bytes) != 0;
+        }
+    }
+    free(image);
+    return result;
+}

@@ -1,0 +1,81 @@
+// Work: named tensors on the host (slots) and the operations between them (stages), bound to no device yet. A case
+// becomes work; `bench` and `demo` make theirs by hand. rig.h runs it.
+#ifndef SXT_TOOL_WORK_H
+#define SXT_TOOL_WORK_H
+
+#include "case.h"
+#include "safetensors.h"
+#include "sextant/sextant.h"
+
+enum { SXT_MAX_SLOTS = 24, SXT_MAX_STAGES = 5, SXT_MAX_FIELDS = 10, SXT_NO_SLOT = -1 };
+
+typedef union sxt_work_desc {
+    sxt_norm_desc norm;
+    sxt_rope_desc rope;
+    sxt_qk_norm_rope_desc qk_norm_rope;
+    sxt_kv_write_desc kv_write;
+    sxt_attention_desc attention;
+} sxt_work_desc;
+
+// A tensor of an operation's description.
+typedef struct sxt_field {
+    const char *name; // NULL ends the list
+    size_t place;     // offset in the description
+    bool written;
+} sxt_field;
+
+typedef struct sxt_slot {
+    const char *name;
+    sxt_type type;
+    uint32_t shape[4];
+    const void *initial;      // dense; NULL: starts as poison (NaN), for outputs
+    void *owned;              // freed with the work; may be what `initial` points at
+    bool result;              // an output that a user asked for, against what lies between stages
+    uint32_t rank;            // as a file has it: the dims of file_shape
+    uint64_t file_shape[4];
+    const sxt_array *expected; // from the case; may be NULL
+} sxt_slot;
+
+typedef struct sxt_stage {
+    sxt_op op;
+    sxt_work_desc desc;        // without tensors
+    int slots[SXT_MAX_FIELDS]; // by field, or SXT_NO_SLOT
+} sxt_stage;
+
+typedef struct sxt_work {
+    sxt_slot slots[SXT_MAX_SLOTS];
+    int slot_count;
+    sxt_stage stages[SXT_MAX_STAGES];
+    int stage_count;
+    uint32_t layout; // see sxt_case_params
+} sxt_work;
+
+const sxt_field *sxt_op_fields(sxt_op op);
+
+// Slots and stages by hand. Both abort on overflow of the arrays above (our own bug).
+int sxt_work_slot(sxt_work *work, const char *name, sxt_type type, const uint32_t shape[4], const void *initial);
+sxt_stage *sxt_work_stage(sxt_work *work, sxt_op op);
+void sxt_stage_bind(sxt_stage *stage, const char *field, int slot);
+int sxt_stage_slot(const sxt_stage *stage, const char *field); // SXT_NO_SLOT if nothing is bound
+
+// Elements and bytes of a slot's dense data.
+uint64_t sxt_slot_count(const sxt_slot *slot);
+uint64_t sxt_slot_bytes(const sxt_slot *slot);
+
+// True if a stage writes the slot.
+bool sxt_work_writes(const sxt_work *work, int slot);
+
+// Useful arithmetic and least traffic of a stage: every tensor read or written once, attention 4·(visible pairs)·Hq·D flops.
+double sxt_stage_flops(const sxt_work *work, const sxt_stage *stage);
+double sxt_stage_bytes(const sxt_work *work, const sxt_stage *stage);
+
+// The keys [*out_first, *out_end) that query i of an attention may see.
+void sxt_attention_visible(const sxt_attention_desc *desc, uint32_t tq, uint32_t tk, uint32_t i, uint32_t *out_first,
+                           uint32_t *out_end);
+
+// Makes the work of a case, which must outlive it. False with one line in `error`.
+bool sxt_work_from_case(const sxt_bundle *bundle, sxt_work *out_work, char error[SXT_ERROR_SIZE]);
+
+void sxt_work_finish(sxt_work *work);
+
+#endif
