@@ -1,12 +1,12 @@
-// Attention for any GPU: one workgroup computes a tile of packed query rows against all the keys that they see, in one
-// pass (online softmax, Milakov & Gimelshein 2018). Only Vulkan 1.2's baseline is needed; SXT_SUBGROUP=1 reduces by
-// subgroup shuffles, for subgroups of 16 and more.
+// Attention for any GPU: one workgroup computes a tile of packed query rows against all the keys that they see, in
+// one pass (online softmax, Milakov & Gimelshein 2018). Only Vulkan 1.2's baseline is needed; SXT_SUBGROUP=1 reduces
+// by subgroup shuffles, for subgroups of 16 and more.
 //
-// Scores: thread (group, lane) computes rows group + 8·i against keys lane + 16·j. K goes through shared memory in chunks
-// of 32 channels, read in order and fetched one chunk ahead.
+// Scores: thread (group, lane) computes rows group + 8·i against keys lane + 16·j. K goes through shared memory in
+// chunks of 32 channels, read in order and fetched one chunk ahead.
 // Output: thread (group', quad) keeps 4 channels of rows group' + n·i in registers; V is read in order, straight.
-// The sum over one tile is kept apart and joins the running one by one FMA, which also rescales it: the longest chain of
-// additions is KEYS + Tk/KEYS, and no separate pass rescales.
+// The sum over one tile is kept apart and joins the running one by one FMA, which also rescales it: the longest chain
+// of additions is KEYS + Tk/KEYS, and no separate pass rescales.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
@@ -64,7 +64,7 @@ uint out_row(uint i) {
     barrier();                                                                                                         \
     [[unroll]] for (uint i = 0; i < SCORE_ROWS; i++) {                                                                 \
         values[i] = partials[score_row(i) * LANES];                                                                    \
-        [[dont_unroll]] for (uint n = 1; n < LANES; n++)                                                                               \
+        [[dont_unroll]] for (uint n = 1; n < LANES; n++)                                                               \
             values[i] = combine(values[i], partials[score_row(i) * LANES + n]);                                        \
     }
 #endif
@@ -77,7 +77,8 @@ void stage_q() {
     uint quads = pc.dims & 0xffu;
     [[dont_unroll]] for (uint n = thread; n < ROWS * quads; n += THREADS) {
         uint r = n / quads, c = n % quads;
-        q_tile[r * Q_PITCH + c] = q_load4(q_row(at, row_at(at, first_row + r)) + c * 4u, has(SXT_ATTENTION_Q_ALIGNED)) * pc.q_scale;
+        uint offset = q_row(at, row_at(at, first_row + r)) + c * 4u;
+        q_tile[r * Q_PITCH + c] = q_load4(offset, has(SXT_ATTENTION_Q_ALIGNED)) * pc.q_scale;
     }
 }
 
@@ -142,10 +143,10 @@ void softmax(uint key0, bool edge) {
     }
     REDUCE_ROWS(row_max, max)
     [[unroll]] for (uint i = 0; i < SCORE_ROWS; i++) {
-        float factor = exp2(before[i] - row_max[i]);
+        float factor = weight_of(before[i], row_max[i]);
         row_sum[i] *= factor;
         [[unroll]] for (uint j = 0; j < SCORE_KEYS; j++) {
-            float weight = exp2(score[i * SCORE_KEYS + j] - row_max[i]);
+            float weight = weight_of(score[i * SCORE_KEYS + j], row_max[i]);
             row_sum[i] += weight;
             uint key = lane + LANES * j;
             p_tile[score_row(i) * P_PITCH + key / 4u][key % 4u] = weight;
@@ -224,8 +225,10 @@ void store() {
     uint quads = pc.dims >> 8 & 0xffu;
     [[dont_unroll]] for (uint n = thread; n < ROWS * quads; n += THREADS) {
         uint packed = first_row + n / quads, c = n % quads;
-        if (packed < packed_rows())
-            o_store4(o_row(at, row_at(at, packed)) + c * 4u, q_tile[n / quads * Q_PITCH + c], has(SXT_ATTENTION_O_ALIGNED));
+        if (packed < packed_rows()) {
+            uint offset = o_row(at, row_at(at, packed)) + c * 4u;
+            o_store4(offset, q_tile[n / quads * Q_PITCH + c], has(SXT_ATTENTION_O_ALIGNED));
+        }
     }
 }
 

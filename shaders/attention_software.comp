@@ -1,10 +1,10 @@
-// Attention for drivers that run Vulkan on the CPU (lavapipe, SwiftShader). There a barrier or shared memory costs more than
-// it saves, loads are gathers, and broadcasts from a constant lane are nearly free. So: a workgroup is one subgroup of
-// LANES, a lane owns ROWS/LANES packed query rows and keeps them in registers, and everything that depends on no data
-// is unrolled.
+// Attention for drivers that run Vulkan on the CPU (lavapipe, SwiftShader). There a barrier or shared memory costs more
+// than it saves, loads are gathers, and broadcasts from a constant lane are nearly free. So: a workgroup is one subgroup
+// of LANES, a lane owns ROWS/LANES packed query rows and keeps them in registers, and everything that depends on no
+// data is unrolled.
 //
-// Scores: lanes are queries. Lane n loads quads n, n + LANES, … of a key; each is broadcast into the products of all rows.
-// Output: lanes are channels. Lane n keeps quads n, n + LANES, … of all rows; weights are broadcast. V is not.
+// Scores: lanes are queries. Lane n loads quads n, n + LANES, … of a key; each is broadcast to the products of all rows.
+// Output: lanes are channels. Lane n keeps quads n, n + LANES, … of all rows; weights are broadcast, V is not.
 //
 // A NaN or infinity in V at a key that a row sees makes the whole row NaN.
 #version 460
@@ -42,7 +42,7 @@ vec4 out_sum[ROWS * SLICES];
     uint type = type_at(type_shift);                                                                                   \
     bool whole = type == SXT_STORE_F32;                                                                                \
     [[unroll]] for (uint c = 0; c < 4; c++) {                                                                          \
-        uint i = index + c, word = SXT_AT(words, whole ? i : i >> 1);                                                          \
+        uint i = index + c, word = SXT_AT(words, whole ? i : i >> 1);                                                  \
         uint part = i % 2u == 0u ? word & 0xffffu : word >> 16;                                                        \
         float small = type == SXT_STORE_F16 ? unpackHalf2x16(part).x : sxt_bf16_to_f32(part);                          \
         loaded[c] = whole ? uintBitsToFloat(word) : small;                                                             \
@@ -129,11 +129,11 @@ void softmax(int key0) {
             weight[n] = key >= row_first[r] && key < row_end[r] ? weight[n] : MASKED;
             row_max[r] = max(row_max[r], weight[n]);
         }
-        factor[r] = exp2(before - row_max[r]);
+        factor[r] = weight_of(before, row_max[r]);
         row_sum[r] *= factor[r];
         [[unroll]] for (uint j = 0; j < KEYS; j++) {
             uint n = j * LANE_ROWS + r;
-            weight[n] = exp2(weight[n] - row_max[r]);
+            weight[n] = weight_of(weight[n], row_max[r]);
             row_sum[r] += weight[n];
         }
     }
@@ -183,9 +183,11 @@ void store() {
         bool there = first_row + r * LANES + lane < packed_rows();
         factor[r] = finish_row(at, lane_row(r), row_max[r], row_sum[r], there);
     }
-    [[unroll]] for (uint i = 0; i < ROWS; i++)
+    [[unroll]] for (uint i = 0; i < ROWS; i++) {
+        float last = subgroupBroadcast(factor[i / LANES], i % LANES);
         [[unroll]] for (uint n = 0; n < SLICES * 4; n++)
-            result[i * SLICES * 4 + n] = out_sum[i * SLICES + n / 4][n % 4] * subgroupBroadcast(factor[i / LANES], i % LANES);
+            result[i * SLICES * 4 + n] = out_sum[i * SLICES + n / 4][n % 4] * last;
+    }
     [[dont_unroll]] for (uint n = 0; n < ROWS * SLICES; n++) {
         uint packed = first_row + n / SLICES, quad = n % SLICES * LANES + lane;
         if (packed < packed_rows() && quad < dv_quads) {

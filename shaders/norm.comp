@@ -32,7 +32,7 @@ SXT_INPUT(residual, SXT_NORM_BINDING_RESIDUAL, RESIDUAL_TYPE)
 SXT_OUTPUT(residual_out, SXT_NORM_BINDING_RESIDUAL_OUT, RESIDUAL_OUT_TYPE)
 
 // This invocation's row: where it starts in each tensor. A workgroup's last rows may be past the end: they have no channels.
-uint lane, channels, quads; // quads: whole fours of channels; 0 to 3 channels follow them
+uint lane, channels, quads; // quads: whole fours of channels; where ALIGNED, there is nothing else
 uint x_row, y_row, weight_row, bias_row, residual_row, residual_out_row;
 
 void find_row() {
@@ -71,7 +71,7 @@ float sxt_lane_sum(float scale) {
     vec4 sum = vec4(0);
     for (uint q = lane; q < quads; q += LANES)
         sum += load4(4u * q) * scale;
-    for (uint c = 4u * quads + lane; c < channels; c += LANES)
+    for (uint c = 4u * quads + lane; !ALIGNED && c < channels; c += LANES)
         sum.x += load1(c) * scale;
     return (sum.x + sum.y) + (sum.z + sum.w);
 }
@@ -82,7 +82,7 @@ float sxt_lane_squares(float scale, float centre) {
         vec4 d = load4(4u * q) * scale - centre;
         sum += d * d;
     }
-    for (uint c = 4u * quads + lane; c < channels; c += LANES) {
+    for (uint c = 4u * quads + lane; !ALIGNED && c < channels; c += LANES) {
         float d = load1(c) * scale - centre;
         sum.x += d * d;
     }
@@ -93,7 +93,7 @@ float sxt_lane_largest() {
     vec4 largest = vec4(0);
     for (uint q = lane; q < quads; q += LANES)
         largest = max(largest, abs(load4(4u * q)));
-    for (uint c = 4u * quads + lane; c < channels; c += LANES)
+    for (uint c = 4u * quads + lane; !ALIGNED && c < channels; c += LANES)
         largest.x = max(largest.x, abs(load1(c)));
     return max(max(largest.x, largest.y), max(largest.z, largest.w));
 }
@@ -127,6 +127,6 @@ void main() {
     sxt_row_norm norm = sxt_row_solve(KIND, push.channels, push.eps);
     for (uint q = lane; q < quads; q += LANES)
         store4(4u * q, norm);
-    for (uint c = 4u * quads + lane; c < channels; c += LANES)
+    for (uint c = 4u * quads + lane; !ALIGNED && c < channels; c += LANES)
         store1(c, norm);
 }

@@ -13,6 +13,8 @@ layout(constant_id = SXT_QK_SPEC_UNITS) const uint UNITS = 1;
 layout(constant_id = SXT_QK_SPEC_KIND) const uint KIND = SXT_KIND_RMS;
 layout(constant_id = SXT_QK_SPEC_ALIGNED) const bool ALIGNED = true;
 layout(constant_id = SXT_QK_SPEC_INTERLEAVED) const bool INTERLEAVED = false;
+layout(constant_id = SXT_QK_SPEC_WHOLE) const bool WHOLE = true;
+layout(constant_id = SXT_QK_SPEC_MULTI) const bool MULTI = false;
 layout(constant_id = SXT_QK_SPEC_Q_TYPE) const uint Q_TYPE = SXT_STORE_F32;
 layout(constant_id = SXT_QK_SPEC_Q_OUT_TYPE) const uint Q_OUT_TYPE = SXT_STORE_F32;
 layout(constant_id = SXT_QK_SPEC_K_TYPE) const uint K_TYPE = SXT_STORE_F32;
@@ -42,14 +44,14 @@ SXT_UNIT_LOAD(k_weight)
 SXT_UNIT_STORE(q_out)
 SXT_UNIT_STORE(k_out)
 
-uint lane, rotary_units, units; // units: of a head
+uint lane, units;          // units: of a head
 vec4 lo[UNITS], hi[UNITS];      // this lane's: unit lane + i·LANES; 0 past the end
 
 // How many of a unit's channels, lo and then hi, are really there: centred sums must leave out the rest.
 bvec4 present(uint unit, uint first) {
     bvec4 there;
     for (uint k = 0u; k < 4u; k++)
-        there[k] = unit < units && sxt_unit_channel(unit, first + k, push.channels) != SXT_NO_CHANNEL;
+        there[k] = unit < units && sxt_unit_channel(unit, first + k) != SXT_NO_CHANNEL;
     return there;
 }
 
@@ -86,9 +88,9 @@ void load_head(bool is_q, uint batch, uint token, uint head) {
         uint unit = lane + i * LANES;
         lo[i] = hi[i] = vec4(0);
         if (unit < units && is_q)
-            q_load_unit(sxt_view_row(push.q, batch, token, head), unit, push.channels, lo[i], hi[i]);
+            q_load_unit(sxt_view_row(push.q, batch, token, head), unit, lo[i], hi[i]);
         else if (unit < units)
-            k_load_unit(sxt_view_row(push.k, batch, token, head), unit, push.channels, lo[i], hi[i]);
+            k_load_unit(sxt_view_row(push.k, batch, token, head), unit, lo[i], hi[i]);
     }
 }
 
@@ -103,11 +105,11 @@ void load_gains(bool is_q, uint batch, uint token, uint head, uint unit, out vec
     else if (!is_q && K_WEIGHT_ONE)
         gain_lo = gain_hi = vec4(k_weight_load(row));
     else if (is_q)
-        q_weight_load_unit(row, unit, push.channels, gain_lo, gain_hi);
+        q_weight_load_unit(row, unit, gain_lo, gain_hi);
     else
-        k_weight_load_unit(row, unit, push.channels, gain_lo, gain_hi);
-    gain_lo += sxt_table.header.offset;
-    gain_hi += sxt_table.header.offset;
+        k_weight_load_unit(row, unit, gain_lo, gain_hi);
+    gain_lo += sxt_rotary.offset;
+    gain_hi += sxt_rotary.offset;
 }
 
 void main() {
@@ -120,12 +122,12 @@ void main() {
 
     uint place = sxt_place();
     lane = place % LANES;
-    rotary_units = sxt_rotary_units();
-    uint all_units = rotary_units + (push.channels - sxt_table.header.rotary_dim + SXT_UNIT_CHANNELS - 1u) / SXT_UNIT_CHANNELS;
+    sxt_rope_begin(push.channels);
+    uint all_units = sxt_rotary_units + (push.channels - sxt_rotary.rotary_dim + SXT_UNIT_CHANNELS - 1u) / SXT_UNIT_CHANNELS;
 
     vec4 cosine[UNITS], sine[UNITS];
     for (uint i = 0u; i < UNITS; i++)
-        if (lane + i * LANES < rotary_units)
+        if (lane + i * LANES < sxt_rotary_units)
             sxt_unit_angles(push.positions, batch, token, lane + i * LANES, cosine[i], sine[i]);
 
     for (; start < end; start += GROUP / LANES) {
@@ -136,7 +138,7 @@ void main() {
         load_head(is_q, batch, token, head);
         sxt_row_norm norm = sxt_row_norm(1.0, 0.0, 1.0);
         if (KIND != SXT_KIND_NONE)
-            norm = sxt_row_solve(KIND, push.channels, sxt_table.header.eps);
+            norm = sxt_row_solve(KIND, push.channels, sxt_rotary.eps);
         for (uint i = 0u; i < UNITS; i++) {
             uint unit = lane + i * LANES;
             if (unit >= units)
@@ -145,12 +147,12 @@ void main() {
             load_gains(is_q, batch, token, head, unit, gain_lo, gain_hi);
             vec4 a = (lo[i] * norm.scale - norm.centre) * norm.factor * gain_lo;
             vec4 b = (hi[i] * norm.scale - norm.centre) * norm.factor * gain_hi;
-            if (unit < rotary_units)
+            if (sxt_unit_rotated(unit))
                 sxt_rotate(cosine[i], sine[i], a, b);
             if (is_q)
-                q_out_store_unit(sxt_view_row(push.q_out, batch, token, head), unit, push.channels, a, b);
+                q_out_store_unit(sxt_view_row(push.q_out, batch, token, head), unit, a, b);
             else
-                k_out_store_unit(sxt_view_row(push.k_out, batch, token, head), unit, push.channels, a, b);
+                k_out_store_unit(sxt_view_row(push.k_out, batch, token, head), unit, a, b);
         }
     }
 }

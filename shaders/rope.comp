@@ -9,6 +9,8 @@ layout(local_size_x_id = SXT_ROPE_SPEC_GROUP) in;
 layout(constant_id = SXT_ROPE_SPEC_GROUP) const uint GROUP = 128;
 layout(constant_id = SXT_ROPE_SPEC_ALIGNED) const bool ALIGNED = true;
 layout(constant_id = SXT_ROPE_SPEC_INTERLEAVED) const bool INTERLEAVED = false;
+layout(constant_id = SXT_ROPE_SPEC_WHOLE) const bool WHOLE = true;
+layout(constant_id = SXT_ROPE_SPEC_MULTI) const bool MULTI = false;
 layout(constant_id = SXT_ROPE_SPEC_X_TYPE) const uint X_TYPE = SXT_STORE_F32;
 layout(constant_id = SXT_ROPE_SPEC_Y_TYPE) const uint Y_TYPE = SXT_STORE_F32;
 
@@ -32,15 +34,16 @@ void main() {
     uint share = (push.heads + gl_NumWorkGroups.z - 1u) / gl_NumWorkGroups.z;
     uint head = gl_WorkGroupID.z * share, end = min(head + share, push.heads);
 
-    bool rotated = unit < sxt_rotary_units();
+    sxt_rope_begin(push.channels);
+    bool rotated = sxt_unit_rotated(unit);
     vec4 cosine, sine;
     if (rotated)
         sxt_unit_angles(push.positions, batch, token, unit, cosine, sine);
     for (; head < end; head++) {
         vec4 lo, hi;
-        x_load_unit(sxt_view_row(push.x, batch, token, head), unit, push.channels, lo, hi);
+        x_load_unit(sxt_view_row(push.x, batch, token, head), unit, lo, hi);
         if (rotated)
             sxt_rotate(cosine, sine, lo, hi);
-        y_store_unit(sxt_view_row(push.y, batch, token, head), unit, push.channels, lo, hi);
+        y_store_unit(sxt_view_row(push.y, batch, token, head), unit, lo, hi);
     }
 }

@@ -52,7 +52,8 @@ static sxt_tensor dense(sxt_type type, uint32_t batch, uint32_t token, uint32_t 
     };
 }
 
-static sxt_attention_desc causal(uint32_t q_tokens, uint32_t k_tokens, uint32_t q_heads, uint32_t kv_heads, uint32_t d) {
+static sxt_attention_desc causal(uint32_t q_tokens, uint32_t k_tokens, uint32_t q_heads, uint32_t kv_heads,
+                                 uint32_t d) {
     return (sxt_attention_desc){
         .q = dense(SXT_TYPE_F32, 1, q_tokens, q_heads, d),
         .k = dense(SXT_TYPE_F16, 1, k_tokens, kv_heads, d),
@@ -111,7 +112,8 @@ static void expect_runnable(int device, const sxt_plan *plan) {
     cr_expect_leq((uint32_t)SXT_ATTENTION_THREADS, caps.max_invocations);
     cr_expect_leq(shared_bytes(d, subgroup), caps.shared_bytes, "%s: %s", name, plan->variant);
     cr_expect_eq(rows % SXT_ATTENTION_ROW_GROUPS, 0u);
-    cr_expect_eq(rows * head % (4 * SXT_ATTENTION_THREADS), 0u, "%s: %s: a thread's share of the output", name, plan->variant);
+    cr_expect_eq(rows * head % (4 * SXT_ATTENTION_THREADS), 0u, "%s: %s: a thread's share of the output", name,
+                 plan->variant);
     cr_expect_eq(d->spec[SXT_ATTENTION_SPEC_KEYS] * SXT_ATTENTION_CHUNK % SXT_ATTENTION_THREADS, 0u);
 }
 
@@ -197,8 +199,8 @@ Test(attention_plan, masks_are_one_window) {
         sxt_plan plan;
         plan_on(NVIDIA, &desc, &plan);
         struct sxt_attention_push push = push_of(&plan);
-        cr_expect(push.window_left == rows[i].want_left && push.window_right == rows[i].want_right, "row %zu: %d, %d", i,
-                  push.window_left, push.window_right);
+        cr_expect(push.window_left == rows[i].want_left && push.window_right == rows[i].want_right, "row %zu: %d, %d",
+                  i, push.window_left, push.window_right);
         cr_expect(push.window_left <= open && push.window_right <= open);
     }
 }
@@ -227,7 +229,8 @@ Test(attention_plan, only_rare_terms_make_another_pipeline) {
     desc.softcap = 30;
     plan_on(NVIDIA, &desc, &plan);
     cr_expect_eq(plan.dispatches[0].spec[SXT_ATTENTION_SPEC_FEATURES], 1u);
-    cr_expect(plan.dispatches[0].bindings[SXT_ATTENTION_LSE].written && plan.dispatches[0].bindings[SXT_ATTENTION_O].written);
+    cr_expect(plan.dispatches[0].bindings[SXT_ATTENTION_LSE].written &&
+              plan.dispatches[0].bindings[SXT_ATTENTION_O].written);
     cr_expect_not(plan.dispatches[0].bindings[SXT_ATTENTION_Q].written);
 }
 

@@ -48,6 +48,15 @@ static sxt_caps able(void) {
     X(matrix)                                                                                                          \
     X(matrix2)
 
+static bool equal(const sxt_caps *a, const sxt_caps *b) {
+    bool same = a->matrix_shape_count == b->matrix_shape_count && a->subgroup_size == b->subgroup_size &&
+                a->subgroup_min == b->subgroup_min && a->subgroup_max == b->subgroup_max;
+#define COMPARE(name) same &= a->name == b->name;
+    NAMES(COMPARE)
+#undef COMPARE
+    return same;
+}
+
 Test(caps, every_name_switches_off_its_capability){
 #define CHECK(name)                                                                                                    \
     {                                                                                                                  \
@@ -67,7 +76,7 @@ Test(caps, all_names_at_once_leave_nothing_optional) {
     sxt_caps expected;
     sxt_caps_baseline(&expected);
     expected.subgroup_size = expected.subgroup_min = expected.subgroup_max = 32;
-    cr_expect_eq(memcmp(&caps, &expected, sizeof caps), 0);
+    cr_expect(equal(&caps, &expected));
 }
 
 Test(caps, what_rests_on_a_capability_goes_with_it) {
@@ -89,7 +98,7 @@ Test(caps, unknown_names_are_named_and_change_nothing) {
         const sxt_caps before = caps;
         message[0] = '\0';
         cr_expect_eq(sxt_caps_disable(&logger, lists[i], &caps), SXT_ERROR_INVALID, "\"%s\"", lists[i]);
-        cr_expect_eq(memcmp(&caps, &before, sizeof caps), 0);
+        cr_expect(equal(&caps, &before));
         cr_expect(strstr(message, "subgroup_arithmetic, ") != NULL && strstr(message, "matrix2") != NULL, "%s",
                   message);
     }
@@ -103,7 +112,7 @@ Test(caps, no_list_changes_nothing) {
     const sxt_caps before = caps;
     cr_expect_eq(sxt_caps_disable(NULL, NULL, &caps), SXT_OK);
     cr_expect_eq(sxt_caps_disable(NULL, "", &caps), SXT_OK);
-    cr_expect_eq(memcmp(&caps, &before, sizeof caps), 0);
+    cr_expect(equal(&caps, &before));
 }
 
 Test(caps, the_best_device_is_usable_and_of_the_best_type) {

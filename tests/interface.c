@@ -42,10 +42,11 @@ static const field fields[] = {
     FIELD(sxt_rope_header, magnitude),
     FIELD(sxt_rope_header, eps),
     FIELD(sxt_rope_header, offset),
+    FIELD(sxt_rope_header, unused),
 
-    FIELD(sxt_rope_pair, lo),
-    FIELD(sxt_rope_pair, hi),
-    FIELD(sxt_rope_pair, axis),
+    FIELD(sxt_rope_unit, lo),
+    FIELD(sxt_rope_unit, hi),
+    FIELD(sxt_rope_unit, axis),
 
     FIELD(sxt_positions, base),
     FIELD(sxt_positions, plane),
@@ -97,6 +98,7 @@ static const field fields[] = {
     FIELD(sxt_attention_push, group),
     FIELD(sxt_attention_push, tiles),
     FIELD(sxt_attention_push, dims),
+    FIELD(sxt_attention_push, flags),
     FIELD(sxt_attention_push, bases_main),
     FIELD(sxt_attention_push, bases_extra),
     FIELD(sxt_attention_push, q_stride),
@@ -108,7 +110,7 @@ static const field fields[] = {
     FIELD(sxt_attention_push, window_left),
     FIELD(sxt_attention_push, window_right),
     FIELD(sxt_attention_push, q_scale),
-    FIELD(sxt_attention_push, cap_scale),
+    FIELD(sxt_attention_push, softcap),
 };
 
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0] };

@@ -5,6 +5,8 @@
 #   lavapipe       Mesa's driver for the CPU, subgroups as wide as its default;  lavapipe-128, -256, -512: of 4, 8, 16 lanes
 #   baseline       lavapipe without anything that Vulkan 1.2 leaves optional
 #   swiftshader    Google's, with small limits: subgroups of 4, no 16-bit types
+#   validation     lavapipe under the validation layer, for its synchronisation checks without buffer_address, of which
+#                  they see nothing; any message fails the test
 #   reference      no driver: the CPU reference stands in for the device
 #
 # The suites of random cases run in full on the reference and on lavapipe, and a quarter of them elsewhere.
@@ -18,7 +20,7 @@ driver=$1
 shift
 case $driver in
 none | reference) VK_DRIVER_FILES=/nonexistent ;;
-lavapipe* | baseline) VK_DRIVER_FILES=$SEXTANT_TEST_LAVAPIPE_ICD ;;
+lavapipe* | baseline | validation) VK_DRIVER_FILES=$SEXTANT_TEST_LAVAPIPE_ICD ;;
 swiftshader) VK_DRIVER_FILES=$SEXTANT_TEST_SWIFTSHADER_ICD ;;
 *)
     echo "on_driver.sh: unknown driver '$driver'" >&2
@@ -35,6 +37,15 @@ lavapipe-*) export LP_NATIVE_VECTOR_WIDTH="${driver#lavapipe-}" ;;
 baseline)
     caps=subgroup_arithmetic,subgroup_shuffle,subgroup_size_control,storage16,fp16,bf16,storage8,int8,int16,int64,int_dot
     export SEXTANT_TEST_DISABLE="$caps,buffer_address,matrix,matrix2"
+    ;;
+validation)
+    layer=$(manifest /usr/share/vulkan/explicit_layer.d VkLayer_khronos_validation.json)
+    if [ -z "$layer" ]; then
+        echo "the validation layer is not installed here"
+        exit 77
+    fi
+    export VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation VK_LAYER_SETTINGS_PATH="$root/tests/support/vk_layer_settings.txt"
+    export SEXTANT_TEST_DISABLE=buffer_address SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-10}"
     ;;
 esac
 case $driver in lavapipe-* | baseline | swiftshader) export SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-25}" ;; esac

@@ -37,20 +37,22 @@ static sxt_attention_desc make(sxt_test_trial *trial, const shape *s) {
     return d;
 }
 
-static shape random_shape(sxt_test_rng *rng, sxt_test_rng *shared) {
+static shape random_shape(sxt_test_rng *rng, sxt_test_rng *group) {
+    // Kernels take heads of up to so many channels; any multiple of four below is a case of the same pipeline.
+    const uint32_t most = SXT_TEST_PICK(group, uint32_t, 32, 64, 128, 128, 256);
     shape s = {
-        .dim = SXT_TEST_PICK(shared, uint32_t, 4, 8, 20, 32, 36, 64, 72, 80, 96, 128, 132, 192, 252, 256),
-        .q = sxt_test_float_type(shared),
-        .k = sxt_test_float_type(shared),
-        .v = sxt_test_float_type(shared),
-        .o = sxt_test_float_type(shared),
+        .dim = most - 4 * (sxt_test_chance(rng, 50) ? sxt_test_below(rng, most / 8) : 0),
+        .q = sxt_test_float_type(group),
+        .k = sxt_test_float_type(group),
+        .v = sxt_test_float_type(group),
+        .o = sxt_test_float_type(group),
         .batch = sxt_test_between(rng, 1, 3),
         .queries = SXT_TEST_PICK(rng, uint32_t, 0, 1, 1, 2, 3, 7, 15, 16, 17, 31, 33, 47),
         .keys = SXT_TEST_PICK(rng, uint32_t, 0, 1, 2, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 130),
         .kv_heads = sxt_test_between(rng, 1, 3),
         .lse = sxt_test_chance(rng, 60),
     };
-    s.v_dim = sxt_test_chance(shared, 70) ? s.dim : 4 * sxt_test_between(shared, 1, 64);
+    s.v_dim = sxt_test_chance(rng, 60) ? s.dim : 4 * sxt_test_between(rng, 1, most / 4);
     s.q_heads = s.kv_heads * SXT_TEST_PICK(rng, uint32_t, 1, 1, 2, 3, 4, 7);
     // Time goes with the product: large heads get few of them.
     if (s.dim > 96) s.batch = 1;
@@ -86,9 +88,9 @@ static void add_features(sxt_test_trial *trial, const shape *s, sxt_attention_de
 static void run_random(uint64_t seed, bool features) {
     static sxt_test_trial trial;
     sxt_test_trial_init(&trial, &bench, seed);
-    // Sixteen cases share what is compiled into a pipeline.
-    sxt_test_rng shared = sxt_test_rng_make(seed / 16);
-    shape s = random_shape(&trial.rng, &shared);
+    sxt_test_rng group = sxt_test_group_rng(seed);
+    trial.layout = SXT_TEST_PICK(&group, sxt_test_layout, SXT_TEST_DENSE, SXT_TEST_QUADS, SXT_TEST_ODD);
+    shape s = random_shape(&trial.rng, &group);
     if (features && s.keys == 0) s.keys = 3;
     sxt_attention_desc d = make(&trial, &s);
     add_masks(&trial.rng, &s, &d);
@@ -97,13 +99,13 @@ static void run_random(uint64_t seed, bool features) {
         d.sinks = sxt_test_dense(&trial, "sinks", SXT_TYPE_F32, 1, 1, 1, s.q_heads);
         sxt_test_fill_normal(&trial, &d.sinks, 0, 2);
     }
-    sxt_test_attention_check(&trial, &d);
+    sxt_test_attention_check(&trial, &d, 5e-6);
     sxt_test_trial_finish(&trial);
 }
 
 Test(attention, random_shapes_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(320);
+    const uint32_t cases = sxt_test_cases(384);
     for (uint32_t i = 0; i < cases; i++)
         run_random(first + i, false);
 }
@@ -133,7 +135,7 @@ Test(attention, shapes_of_models_match_the_reference) {
         sxt_test_trial_init(&trial, &bench, i);
         sxt_attention_desc d = make(&trial, &rows[i].shape);
         d.causal = rows[i].causal;
-        sxt_test_attention_check(&trial, &d);
+        sxt_test_attention_check(&trial, &d, 5e-6);
         sxt_test_trial_finish(&trial);
     }
 }
@@ -156,7 +158,7 @@ Test(attention, fully_masked_row_gives_zero) {
         const shape s = {1, 40, 3, 4, 2, 64, 64, SXT_TYPE_F32, types[i], types[i], types[i], true};
         sxt_attention_desc d = make(&trial, &s);
         d.causal = true;
-        sxt_test_attention_check(&trial, &d);
+        sxt_test_attention_check(&trial, &d, 5e-6);
         for (uint32_t row = 0; row < 37 * 4; row++)
             require_empty_row(&trial, &d, row, -INFINITY);
         sxt_test_trial_finish(&trial);
@@ -170,7 +172,7 @@ Test(attention, no_keys_give_zero) {
         const shape s = {2, 5, 0, 4, 2, 64, 32, SXT_TYPE_F32, SXT_TYPE_F16, SXT_TYPE_F16, SXT_TYPE_F32, true};
         sxt_attention_desc d = make(&trial, &s);
         d.causal = i == 1;
-        sxt_test_attention_check(&trial, &d);
+        sxt_test_attention_check(&trial, &d, 5e-6);
         for (uint32_t row = 0; row < 2 * 5 * 4; row++)
             require_empty_row(&trial, &d, row, -INFINITY);
         sxt_test_trial_finish(&trial);
@@ -186,7 +188,7 @@ Test(attention, masked_row_with_a_sink_has_its_lse) {
     d.sinks = sxt_test_dense(&trial, "sinks", SXT_TYPE_F32, 1, 1, 1, 2);
     sxt_test_set(&trial, &d.sinks, 0, 0.75);
     sxt_test_set(&trial, &d.sinks, 1, -90);
-    sxt_test_attention_check(&trial, &d);
+    sxt_test_attention_check(&trial, &d, 5e-6);
     for (uint32_t row = 0; row < 7 * 2; row++) {
         const double lse = sxt_test_get(&trial, SXT_TEST_DEVICE, &d.lse, row), sink = row % 2 ? -90 : 0.75;
         for (uint32_t c = 0; c < 32; c++)
@@ -264,7 +266,8 @@ Test(attention, nan_in_later_keys_stays_out_of_earlier_rows) {
     }
 }
 
-// Scores of ±2000 leave the range of exp in any type; only their differences count.
+// Scores of ±2000 leave the range of exp in any type; only their differences count. The bound grows with the scores, so
+// the figure for scores of models does not hold here.
 Test(attention, large_scores_do_not_overflow) {
     for (uint32_t i = 0; i < 2; i++) {
         static sxt_test_trial trial;
@@ -274,11 +277,11 @@ Test(attention, large_scores_do_not_overflow) {
         d.scale = 1;
         for (uint32_t n = 0; n < 17 * 2 * 64; n++)
             sxt_test_set(&trial, &d.q, n, 4);
-        // Key j scores ±(2000 + j/8) by its first channel alone: products and sums are exact in f32.
+        // Key j scores ±(2000 + j/8) by its first channel alone.
         sxt_test_fill(&trial, &d.k, 0);
         for (uint32_t j = 0; j < 50; j++)
             sxt_test_set(&trial, &d.k, j * 64, (i ? -1 : 1) * (500 + j / 32.0));
-        sxt_test_attention_check(&trial, &d);
+        sxt_test_attention_check(&trial, &d, 0);
         sxt_test_trial_finish(&trial);
     }
 }

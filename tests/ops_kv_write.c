@@ -81,17 +81,17 @@ static void check(sxt_test_trial *trial, const sxt_kv_write_desc *d) {
 
 Test(kv_write, random_shapes_match_the_reference_bit_by_bit) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(320);
+    const uint32_t cases = sxt_test_cases(480);
     for (uint32_t i = 0; i < cases; i++) {
         static sxt_test_trial trial;
         sxt_test_trial_init(&trial, &bench, first + i);
         sxt_test_rng *rng = &trial.rng;
-        // Sixteen cases share types, since each choice is a pipeline.
-        sxt_test_rng of_types = sxt_test_rng_make((first + i) / 16);
+        sxt_test_rng of_group = sxt_test_group_rng(first + i);
+        trial.layout = SXT_TEST_PICK(&of_group, sxt_test_layout, SXT_TEST_DENSE, SXT_TEST_QUADS, SXT_TEST_ODD);
         sxt_type types[4];
         for (uint32_t j = 0; j < 4; j++)
-            types[j] = sxt_test_float_type(&of_types);
-        const bool with_v = sxt_test_chance(&of_types, 70);
+            types[j] = sxt_test_float_type(&of_group);
+        const bool with_v = sxt_test_chance(&of_group, 70);
         const uint32_t batch = sxt_test_between(rng, 1, 3), heads = SXT_TEST_PICK(rng, uint32_t, 1, 2, 3, 8);
         const uint32_t tokens = SXT_TEST_PICK(rng, uint32_t, 0, 1, 2, 7, 19), rows = tokens + sxt_test_between(rng, 1, 30);
         const uint32_t channels = SXT_TEST_PICK(rng, uint32_t, 1, 2, 3, 5, 8, 31, 64, 72, 127, 128);

@@ -88,9 +88,11 @@ static void check(sxt_test_trial *trial, const sxt_norm_desc *d, double f32_figu
     free(bounds);
 }
 
-// What decides which pipeline runs. Few of these with many shapes each keep the driver's compiler out of the way.
+// What decides which pipeline runs.
 typedef struct variant {
     sxt_norm_kind kind;
+    sxt_test_layout layout;
+    uint32_t channels;
     sxt_type x, y, weight, bias, residual, residual_out;
     bool has_weight, has_bias, has_residual, has_residual_out;
 } variant;
@@ -98,6 +100,8 @@ typedef struct variant {
 static variant random_variant(sxt_test_rng *rng) {
     variant v = {
         .kind = SXT_TEST_PICK(rng, sxt_norm_kind, SXT_NORM_RMS, SXT_NORM_LAYER, SXT_NORM_L2),
+        .layout = SXT_TEST_PICK(rng, sxt_test_layout, SXT_TEST_DENSE, SXT_TEST_QUADS, SXT_TEST_ODD),
+        .channels = SXT_TEST_PICK(rng, uint32_t, 1, 4, 8, 16, 32, 64, 128, 256, 512),
         .x = sxt_test_float_type(rng),
         .y = sxt_test_float_type(rng),
         .weight = sxt_test_float_type(rng),
@@ -127,6 +131,7 @@ static sxt_tensor random_parameter(sxt_test_trial *trial, const char *name, sxt_
 static void run_random(uint64_t seed, const variant *v, const uint32_t shape[4]) {
     static sxt_test_trial trial;
     sxt_test_trial_init(&trial, &bench, seed);
+    trial.layout = v->layout;
     sxt_test_rng *rng = &trial.rng;
     sxt_norm_desc d = {.kind = v->kind, .eps = SXT_TEST_PICK(rng, float, 0, 1e-6f, 1e-5f, 0.5f)};
     const double deviation = exp(sxt_test_uniform(rng, -3, 3));
@@ -154,21 +159,18 @@ static void run_random(uint64_t seed, const variant *v, const uint32_t shape[4])
     sxt_test_trial_finish(&trial);
 }
 
-static uint32_t random_channels(sxt_test_rng *rng) {
-    return SXT_TEST_PICK(rng, uint32_t, 1, 2, 3, 4, 5, 7, 8, 13, 31, 32, 33, 60, 64, 72, 96, 127, 128, 129, 160, 255, 256,
-                         257, 509, 512, 513, 576);
-}
-
 Test(norm, random_shapes_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(320);
+    const uint32_t cases = sxt_test_cases(480);
     for (uint32_t i = 0; i < cases; i++) {
-        // Sixteen cases share a variant, whose seed is that of the first of them.
-        sxt_test_rng of_variant = sxt_test_rng_make((first + i) / 16), of_shape = sxt_test_rng_make(~(first + i));
-        const variant v = random_variant(&of_variant);
+        sxt_test_rng of_group = sxt_test_group_rng(first + i), of_shape = sxt_test_rng_make(~(first + i));
+        const variant v = random_variant(&of_group);
+        // Around a power of two, which is where the number of lanes a row changes, or a prime or anything below.
+        const uint32_t around = v.channels + sxt_test_below(&of_shape, 3) - (v.channels > 1);
         const uint32_t shape[4] = {(first + i) % 11 == 0 ? 0 : sxt_test_between(&of_shape, 1, 3),
                                    SXT_TEST_PICK(&of_shape, uint32_t, 0, 1, 2, 5, 17),
-                                   SXT_TEST_PICK(&of_shape, uint32_t, 1, 2, 3, 7), random_channels(&of_shape)};
+                                   SXT_TEST_PICK(&of_shape, uint32_t, 1, 2, 3, 7),
+                                   SXT_TEST_PICK(&of_shape, uint32_t, v.channels, around, around - v.channels / 8)};
         run_random(first + i, &v, shape);
     }
 }
@@ -178,8 +180,8 @@ Test(norm, long_rows_match_the_reference) {
     const uint32_t channels[] = {1023, 1024, 1025, 2047, 4096, 5120, 8191, 8193, 16384, 65536};
     const uint32_t cases = sxt_test_cases(20);
     for (uint32_t i = 0; i < cases; i++) {
-        sxt_test_rng of_variant = sxt_test_rng_make((first + i) / 10);
-        const variant v = random_variant(&of_variant);
+        sxt_test_rng of_group = sxt_test_group_rng(first + i);
+        const variant v = random_variant(&of_group);
         run_random(first + i, &v, (const uint32_t[]){1, 1 + (first + i) % 3, 1, channels[(first + i) % 10]});
     }
 }
@@ -196,6 +198,23 @@ Test(norm, huge_and_tiny_values_stay_exact) {
         for (uint32_t n = 0; n < 3 * 128; n++)
             sxt_test_set(&trial, &d.x, n, magnitudes[i % 6] * (n % 2 ? -1 : 1) * (n < 128 ? 1 : 0.125 * (n % 7 + 1)));
         sxt_test_say(&trial, "magnitude %g: ", magnitudes[i % 6]);
+        check(&trial, &d, 2e-6);
+        sxt_test_trial_finish(&trial);
+    }
+}
+
+// Rows that need scaling, rows that do not, and places of the workgroup that have no row take different ways through it.
+Test(norm, huge_rows_do_not_disturb_their_neighbours) {
+    static const uint32_t channels[] = {1, 2, 4, 24, 64, 128, 500};
+    for (uint32_t i = 0; i < 7 * 2; i++) {
+        static sxt_test_trial trial;
+        sxt_test_trial_init(&trial, &bench, i);
+        const uint32_t c = channels[i / 2];
+        sxt_norm_desc d = {.kind = i % 2 ? SXT_NORM_L2 : SXT_NORM_RMS};
+        d.x = sxt_test_dense(&trial, "x", SXT_TYPE_F32, 1, 37, 1, c);
+        d.y = sxt_test_dense(&trial, "y", SXT_TYPE_F32, 1, 37, 1, c);
+        for (uint32_t n = 0; n < 37 * c; n++)
+            sxt_test_set(&trial, &d.x, n, (n / c % 3 ? 1 : 1e30) * sxt_test_normal(&trial.rng));
         check(&trial, &d, 2e-6);
         sxt_test_trial_finish(&trial);
     }

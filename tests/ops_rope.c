@@ -51,15 +51,15 @@ static void check(sxt_test_trial *trial, const sxt_rope_desc *d) {
 
 Test(rope, random_shapes_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(320);
+    const uint32_t cases = sxt_test_cases(480);
     for (uint32_t i = 0; i < cases; i++) {
         static sxt_test_trial trial;
         static sxt_test_rotation rotation;
         sxt_test_trial_init(&trial, &bench, first + i);
         sxt_test_rng *rng = &trial.rng;
-        // Sixteen cases share types, since each pair of types is a pipeline.
-        sxt_test_rng of_types = sxt_test_rng_make((first + i) / 16);
-        const sxt_type x_type = sxt_test_float_type(&of_types), y_type = sxt_test_float_type(&of_types);
+        sxt_test_rng of_group = sxt_test_group_rng(first + i);
+        trial.layout = SXT_TEST_PICK(&of_group, sxt_test_layout, SXT_TEST_DENSE, SXT_TEST_QUADS, SXT_TEST_ODD);
+        const sxt_type x_type = sxt_test_float_type(&of_group), y_type = sxt_test_float_type(&of_group);
         const uint32_t channels = SXT_TEST_PICK(rng, uint32_t, 2, 3, 4, 6, 8, 10, 31, 48, 64, 72, 80, 96, 127, 128, 129, 256, 512);
         const uint32_t batch = sxt_test_between(rng, 1, 3), heads = SXT_TEST_PICK(rng, uint32_t, 1, 2, 3, 7, 16);
         const uint32_t tokens = SXT_TEST_PICK(rng, uint32_t, 0, 1, 2, 5, 13, 17);

@@ -24,8 +24,8 @@ struct sxt_attention_push {
     SXT_U32 bias_stride[3];    // batch, query head, query token
     SXT_I32 window_left;       // query i sees keys i + Tk − Tq − left … i + Tk − Tq + right; open: SXT_ATTENTION_OPEN
     SXT_I32 window_right;      // causal: 0
-    SXT_F32 q_scale;           // q is multiplied by this: scale·log2(e), or with softcap scale/cap
-    SXT_F32 cap_scale;         // softcap: cap·log2(e)
+    SXT_F32 q_scale;           // q is multiplied by this: scale, or with softcap scale/cap
+    SXT_F32 softcap;
 };
 SXT_ASSERT_PUSH(sxt_attention_push, 124);
 

@@ -6,6 +6,7 @@
 #define SXT_U32 uint
 #define SXT_I32 int
 #define SXT_F32 float
+#define SXT_U32X4(name) uvec4 name
 #define SXT_ASSERT_PUSH(type, size)
 #else
 #include <assert.h>
@@ -13,6 +14,7 @@
 #define SXT_U32 uint32_t
 #define SXT_I32 int32_t
 #define SXT_F32 float
+#define SXT_U32X4(name) uint32_t name[4]
 // Push constants have the same size on both sides, and never more than Vulkan guarantees.
 #define SXT_ASSERT_PUSH(type, size)                                                                                    \
     static_assert(sizeof(struct type) == (size) && (size) <= 128, "push constants of " #type)

@@ -13,7 +13,7 @@
 #define SXT_NORM_SPEC_GROUP 0    // invocations of a workgroup
 #define SXT_NORM_SPEC_LANES 1    // invocations that share a row
 #define SXT_NORM_SPEC_KIND 2
-#define SXT_NORM_SPEC_ALIGNED 3  // every row of every tensor starts at a multiple of four elements
+#define SXT_NORM_SPEC_ALIGNED 3  // every row starts at a multiple of four elements, and has a multiple of four channels
 #define SXT_NORM_SPEC_X_TYPE 4   // types: SXT_STORE_*, NONE where there is no such tensor
 #define SXT_NORM_SPEC_Y_TYPE 5
 #define SXT_NORM_SPEC_WEIGHT_TYPE 6

@@ -11,15 +11,17 @@
 #define SXT_QK_SPEC_KIND 3
 #define SXT_QK_SPEC_ALIGNED 4 // every quad of a unit starts at a multiple of four elements, and is whole
 #define SXT_QK_SPEC_INTERLEAVED 5
-#define SXT_QK_SPEC_Q_TYPE 6  // types: SXT_STORE_*, NONE where there is no such tensor
-#define SXT_QK_SPEC_Q_OUT_TYPE 7
-#define SXT_QK_SPEC_K_TYPE 8
-#define SXT_QK_SPEC_K_OUT_TYPE 9
-#define SXT_QK_SPEC_Q_WEIGHT_TYPE 10
-#define SXT_QK_SPEC_K_WEIGHT_TYPE 11
-#define SXT_QK_SPEC_Q_WEIGHT_ONE 12 // one weight for all channels of a head
-#define SXT_QK_SPEC_K_WEIGHT_ONE 13
-#define SXT_QK_SPEC_COUNT 14
+#define SXT_QK_SPEC_WHOLE 6 // the rotary range is the whole head
+#define SXT_QK_SPEC_MULTI 7 // pairs may follow other planes of positions than the first
+#define SXT_QK_SPEC_Q_TYPE 8 // types: SXT_STORE_*, NONE where there is no such tensor
+#define SXT_QK_SPEC_Q_OUT_TYPE 9
+#define SXT_QK_SPEC_K_TYPE 10
+#define SXT_QK_SPEC_K_OUT_TYPE 11
+#define SXT_QK_SPEC_Q_WEIGHT_TYPE 12
+#define SXT_QK_SPEC_K_WEIGHT_TYPE 13
+#define SXT_QK_SPEC_Q_WEIGHT_ONE 14 // one weight for all channels of a head
+#define SXT_QK_SPEC_K_WEIGHT_ONE 15
+#define SXT_QK_SPEC_COUNT 16
 
 #define SXT_QK_BINDING_Q 0
 #define SXT_QK_BINDING_Q_OUT 1

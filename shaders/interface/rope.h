@@ -9,16 +9,20 @@
 #define SXT_UNIT_CHANNELS 8
 #define SXT_UNIT_PAIRS 4
 
-// The table: this header, then one sxt_rope_pair for each pair, the last unit filled up with zeros.
+// The table: this header, then one sxt_rope_unit for each unit of the rotary range.
 struct sxt_rope_header {
     SXT_U32 rotary_dim, rotary_offset;
     SXT_F32 magnitude;
     SXT_F32 eps, offset; // qk_norm_rope's norm: constants of a layer that have no room among the push constants
+    SXT_U32 unused[3];   // units start at a multiple of 16 bytes
 };
 
-// Turns per position without whole turns, in 64-bit fixed point, and the position plane.
-struct sxt_rope_pair {
-    SXT_U32 lo, hi, axis;
+// For each of four pairs: turns per position without whole turns, in 64-bit fixed point, and the position plane. Pairs past the
+// end have zeros.
+struct sxt_rope_unit {
+    SXT_U32X4(lo);
+    SXT_U32X4(hi);
+    SXT_U32X4(axis);
 };
 
 // Where the position of a token stands: base + axis·plane + b·batch + t.
@@ -32,9 +36,11 @@ typedef struct sxt_positions sxt_positions;
 #define SXT_ROPE_SPEC_GROUP 0       // invocations of a workgroup
 #define SXT_ROPE_SPEC_ALIGNED 1     // every quad of a unit starts at a multiple of four elements, and is whole
 #define SXT_ROPE_SPEC_INTERLEAVED 2 // the values of sxt_rope_pairing
-#define SXT_ROPE_SPEC_X_TYPE 3
-#define SXT_ROPE_SPEC_Y_TYPE 4
-#define SXT_ROPE_SPEC_COUNT 5
+#define SXT_ROPE_SPEC_WHOLE 3       // the rotary range is the whole head
+#define SXT_ROPE_SPEC_MULTI 4       // pairs may follow other planes of positions than the first
+#define SXT_ROPE_SPEC_X_TYPE 5
+#define SXT_ROPE_SPEC_Y_TYPE 6
+#define SXT_ROPE_SPEC_COUNT 7
 
 #define SXT_ROPE_BINDING_X 0
 #define SXT_ROPE_BINDING_Y 1

@@ -34,9 +34,15 @@ SXT_BLOCK(alibi_slopes, float, readonly, SXT_ATTENTION_ALIBI)
 
 const float LOG2_E = 1.44269504088896341, LN_2 = 0.693147180559945309;
 
-// Logits are in units of log2. The running maximum starts from a finite floor and masked logits are finite and lower,
-// so that no subtraction makes a NaN and exp2 of the difference is 0.
-const float FLOOR = -3.0e38, MASKED = -3.3e38;
+// The running maximum starts from a finite floor and masked logits are finite and lower, so that no subtraction makes a
+// NaN and no product with log2(e) an infinity.
+const float FLOOR = -1.5e38, MASKED = -2.0e38;
+
+// e^(s − maximum). log2(e) comes after the subtraction: folded into the logits it would cost large ones their last
+// bits.
+float weight_of(float s, float maximum) {
+    return exp2((s - maximum) * LOG2_E);
+}
 
 struct place { // of one query head's KV work
     uint batch, kv_head;
@@ -70,28 +76,36 @@ int end_key(uint token) {
     return min(position_of(token) + pc.window_right + 1, int(pc.k_tokens));
 }
 
-uint row_offset(uint base_shift, uint stride[3], uint batch, uint token, uint head) {
-    return ((pc.bases_main >> base_shift) & 0xffu) + batch * stride[0] + token * stride[1] + head * stride[2];
+uint offset_of(uint base, uint stride[3], uint a, uint b, uint c) {
+    return base + a * stride[0] + b * stride[1] + c * stride[2];
+}
+
+uint main_row(uint base_shift, uint stride[3], uint batch, uint token, uint head) {
+    return offset_of((pc.bases_main >> base_shift) & 0xffu, stride, batch, token, head);
 }
 
 uint extra_base(uint shift) {
     return (pc.bases_extra >> shift) & 0xffu;
 }
 
+uint extra_row(uint base_shift, uint stride[3], uint a, uint b, uint c) {
+    return offset_of(extra_base(base_shift), stride, a, b, c);
+}
+
 uint k_row(place at, uint key) {
-    return row_offset(8u, pc.k_stride, at.batch, key, at.kv_head);
+    return main_row(8u, pc.k_stride, at.batch, key, at.kv_head);
 }
 
 uint v_row(place at, uint key) {
-    return row_offset(16u, pc.v_stride, at.batch, key, at.kv_head);
+    return main_row(16u, pc.v_stride, at.batch, key, at.kv_head);
 }
 
 uint q_row(place at, row r) {
-    return row_offset(0u, pc.q_stride, at.batch, r.token, r.head);
+    return main_row(0u, pc.q_stride, at.batch, r.token, r.head);
 }
 
 uint o_row(place at, row r) {
-    return row_offset(24u, pc.o_stride, at.batch, r.token, r.head);
+    return main_row(24u, pc.o_stride, at.batch, r.token, r.head);
 }
 
 // Drivers' tanh is not held to any useful precision near 0: an odd polynomial there (error 2e-8 of x), exp2 elsewhere.
@@ -103,26 +117,26 @@ float capped(float x) {
     return a < 0.4 ? near : sign(x) * (1.0 - e) / (1.0 + e);
 }
 
-// A logit, in units of log2, from the product of the scaled q with k.
+// A logit from the product of the scaled q with k.
 float logit(float product, place at, row r, int key) {
     if (!FEATURES)
         return product;
     float s = product;
     if (has(SXT_ATTENTION_HAS_SOFTCAP))
-        s = capped(s) * pc.cap_scale;
+        s = capped(s) * pc.softcap;
     if (has(SXT_ATTENTION_HAS_BIAS)) {
-        uint offset = extra_base(8u) + at.batch * pc.bias_stride[0] + r.head * pc.bias_stride[1] + r.token * pc.bias_stride[2];
+        uint offset = extra_row(8u, pc.bias_stride, at.batch, r.head, r.token);
         // Padding lanes may ask for keys that are not there.
-        s += bias_load(offset + uint(clamp(key, 0, int(pc.k_tokens) - 1))) * LOG2_E;
+        s += bias_load(offset + uint(clamp(key, 0, int(pc.k_tokens) - 1)));
     }
     if (has(SXT_ATTENTION_HAS_ALIBI))
-        s -= SXT_AT(alibi_slopes, extra_base(24u) + r.head) * LOG2_E * float(abs(position_of(r.token) - key));
+        s -= SXT_AT(alibi_slopes, extra_base(24u) + r.head) * float(abs(position_of(r.token) - key));
     return s;
 }
 
-// log2 of x ≥ 0 to a few units in the last place of max(|log2 x|, 1); drivers' own may be off by 1e-5.
+// ln x for x ≥ 0, to a few units in the last place of max(|ln x|, 1); drivers' own may be off by 1e-5.
 // The series of atanh: ln m = 2·(t + t³/3 + …), t = (m − 1)/(m + 1), for m in [√½, √2).
-float precise_log2(float x) {
+float precise_log(float x) {
     if (isinf(x) || isnan(x))
         return x;
     uint bits = floatBitsToUint(x);
@@ -130,24 +144,24 @@ float precise_log2(float x) {
     float m = uintBitsToFloat(bits - uint(e));
     float t = (m - 1.0) / (m + 1.0), z = t * t;
     float series = t * (2.0 + z * (0.666666667 + z * (0.4 + z * (0.285714286 + z * 0.222222222))));
-    return float(e >> 23) + series * LOG2_E;
+    return float(e >> 23) * LN_2 + series;
 }
 
-// Ends a row whose sum of exp2(s − maximum) is `total`: writes lse, and returns the factor for the row's output.
+// Ends a row whose sum of e^(s − maximum) is `total`: writes lse, and returns the factor for the row's output.
 // A sink joins the denominator only.
 float finish_row(place at, row r, float maximum, float total, bool writes) {
     float factor = 1.0;
     if (has(SXT_ATTENTION_HAS_SINKS)) {
-        float sink = SXT_AT(sink_logits, extra_base(16u) + r.head) * LOG2_E;
+        float sink = SXT_AT(sink_logits, extra_base(16u) + r.head);
         float raised = max(maximum, sink);
-        factor = exp2(maximum - raised);
-        total = total * factor + exp2(sink - raised);
+        factor = weight_of(maximum, raised);
+        total = total * factor + weight_of(sink, raised);
         maximum = raised;
     }
     if (writes && has(SXT_ATTENTION_HAS_LSE)) {
-        uint offset = extra_base(0u) + at.batch * pc.lse_stride[0] + r.token * pc.lse_stride[1] + r.head * pc.lse_stride[2];
+        uint offset = extra_row(0u, pc.lse_stride, at.batch, r.token, r.head);
         // A NaN total stays one.
-        SXT_AT(lse_values, offset) = total == 0.0 ? uintBitsToFloat(0xff800000u) : (maximum + precise_log2(total)) * LN_2;
+        SXT_AT(lse_values, offset) = total == 0.0 ? uintBitsToFloat(0xff800000u) : maximum + precise_log(total);
     }
     return total == 0.0 ? 0.0 : factor / total;
 }

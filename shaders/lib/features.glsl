@@ -13,6 +13,7 @@
 #define SXT_ADDRESS 0
 #endif
 
+#extension GL_EXT_control_flow_attributes : require
 #if SXT_SUBGROUP
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_arithmetic : require

@@ -53,6 +53,8 @@ bool sxt_rows_share_barriers() {
 }
 
 float sxt_row_reduce(float value, bool largest) {
+    if (LANES == 1)
+        return value; // with a row to itself an invocation takes branches of its own: no barrier may stand in them
     uint place = sxt_place(), lane = place % LANES;
     barrier(); // the values of the reduction before have been read
     sxt_partial[place] = value;

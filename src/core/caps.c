@@ -1,5 +1,6 @@
 #include "core/caps.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { COMPONENT_F16 = 0, COMPONENT_BF16 = 1000141000 }; // VkComponentTypeKHR
@@ -69,10 +70,9 @@ static void drop_dependents(sxt_caps *caps) {
 
 static sxt_result reject_name(const sxt_logger *logger, const char *name, size_t length) {
     char known[256] = "";
-    for (size_t i = 0; i < CAPABILITY_COUNT; i++) {
-        if (i > 0) strcat(known, ", ");
-        strcat(known, capabilities[i].name);
-    }
+    size_t used = 0;
+    for (size_t i = 0; i < CAPABILITY_COUNT && used < sizeof known; i++)
+        used += (size_t)snprintf(known + used, sizeof known - used, i > 0 ? ", %s" : "%s", capabilities[i].name);
     const int shown = length < 64 ? (int)length : 64;
     SXT_REJECT(logger, "disable: no capability is called \"%.*s\"; there are %s", shown, name, known);
 }

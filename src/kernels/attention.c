@@ -4,16 +4,15 @@
 #include "kernels/kernels.h"
 
 #include <assert.h>
-#include <math.h>
-
-#define LOG2_E 1.44269504088896340736
 
 typedef struct tile_shape {
     uint32_t head; // channels, padded
     uint32_t rows, keys;
 } tile_shape;
 
-static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+static uint32_t larger(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
 
 static uint32_t query_group(const sxt_attention_desc *desc) {
     return desc->q.shape[SXT_HEAD] / desc->k.shape[SXT_HEAD];
@@ -21,22 +20,25 @@ static uint32_t query_group(const sxt_attention_desc *desc) {
 
 // What shaders/attention.comp declares.
 static uint32_t tile_shared_bytes(const tile_shape *shape, bool subgroup) {
-    uint32_t bytes = shape->rows * (shape->head / 4 + 1) * 16;      // q_tile
-    bytes += shape->keys * (SXT_ATTENTION_CHUNK + 1) * 16;          // k_tile
-    bytes += shape->rows * shape->keys * 4;                         // p_tile
-    bytes += shape->rows * 4;                                       // row_factor
+    uint32_t bytes = shape->rows * (shape->head / 4 + 1) * 16;             // q_tile
+    bytes += shape->keys * (SXT_ATTENTION_CHUNK + 1) * 16;                 // k_tile
+    bytes += shape->rows * shape->keys * 4;                                // p_tile
+    bytes += shape->rows * 4;                                              // row_factor
     return bytes + (subgroup ? 0 : shape->rows * SXT_ATTENTION_LANES * 4); // partials
 }
 
 // As many rows as there are, up to 32, then as many keys as fit. A thread keeps head·rows/512 vectors of output twice:
-// past 8 of each it would run out of registers. With fewer than one, threads would idle.
+// past 8 of each it would run out of registers. With fewer than one, threads would idle. Drivers on the CPU take 3 s to
+// compile the kernel for 16 rows and 32 keys, 8 s for 64 keys, and gain nothing from more.
 static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, bool subgroup, tile_shape *out_shape) {
-    tile_shape shape = {.head = larger(sxt_plan_pow2(larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL])), 32)};
+    tile_shape shape = {.head =
+                            larger(sxt_plan_pow2(larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL])), 32)};
     uint64_t packed = (uint64_t)desc->q.shape[SXT_TOKEN] * query_group(desc);
     uint32_t least = larger(SXT_ATTENTION_ROW_GROUPS, 4 * SXT_ATTENTION_THREADS / shape.head);
-    for (shape.rows = 32; shape.rows >= least; shape.rows /= 2) {
+    uint32_t most_rows = caps->software ? 16 : 32, most_keys = caps->software ? 32 : 64;
+    for (shape.rows = most_rows; shape.rows >= least; shape.rows /= 2) {
         if (shape.head * shape.rows / 512 > 8 || (shape.rows / 2 >= packed && shape.rows > least)) continue;
-        for (shape.keys = 64; shape.keys >= 32; shape.keys /= 2) {
+        for (shape.keys = most_keys; shape.keys >= 32; shape.keys /= 2) {
             if (tile_shared_bytes(&shape, subgroup) > caps->shared_bytes) continue;
             *out_shape = shape;
             return true;
@@ -45,22 +47,22 @@ static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, bo
     return false;
 }
 
-// The masks as one window, and the factors on q and on a capped logit.
+// The masks as one window, and the factor on q.
 static void fill_scalars(const sxt_attention_desc *desc, struct sxt_attention_push *push) {
     bool left = desc->windowed && desc->window_left >= 0, right = desc->windowed && desc->window_right >= 0;
     push->window_left = left && desc->window_left < SXT_ATTENTION_OPEN ? desc->window_left : SXT_ATTENTION_OPEN;
     push->window_right = right && desc->window_right < SXT_ATTENTION_OPEN ? desc->window_right : SXT_ATTENTION_OPEN;
     if (desc->causal) push->window_right = 0;
-    bool softcap = desc->softcap > 0;
-    push->q_scale = (float)(softcap ? (double)desc->scale / (double)desc->softcap : (double)desc->scale * LOG2_E);
-    push->cap_scale = (float)((double)desc->softcap * LOG2_E);
+    push->q_scale = desc->softcap > 0 ? desc->scale / desc->softcap : desc->scale;
+    push->softcap = desc->softcap;
 }
 
 static void fill_flags(const sxt_attention_desc *desc, struct sxt_attention_push *push) {
     push->dims = desc->q.shape[SXT_CHANNEL] / 4 | desc->v.shape[SXT_CHANNEL] / 4 << 8;
-    push->dims |= (uint32_t)desc->q.type << SXT_ATTENTION_Q_TYPE_SHIFT | (uint32_t)desc->k.type << SXT_ATTENTION_K_TYPE_SHIFT |
-                  (uint32_t)desc->v.type << SXT_ATTENTION_V_TYPE_SHIFT | (uint32_t)desc->o.type << SXT_ATTENTION_O_TYPE_SHIFT |
-                  (uint32_t)desc->bias.type << SXT_ATTENTION_BIAS_TYPE_SHIFT;
+    push->dims |=
+        (uint32_t)desc->q.type << SXT_ATTENTION_Q_TYPE_SHIFT | (uint32_t)desc->k.type << SXT_ATTENTION_K_TYPE_SHIFT |
+        (uint32_t)desc->v.type << SXT_ATTENTION_V_TYPE_SHIFT | (uint32_t)desc->o.type << SXT_ATTENTION_O_TYPE_SHIFT |
+        (uint32_t)desc->bias.type << SXT_ATTENTION_BIAS_TYPE_SHIFT;
     if (sxt_tensor_present(&desc->lse)) push->flags |= SXT_ATTENTION_HAS_LSE;
     if (sxt_tensor_present(&desc->bias)) push->flags |= SXT_ATTENTION_HAS_BIAS;
     if (sxt_tensor_present(&desc->sinks)) push->flags |= SXT_ATTENTION_HAS_SINKS;
@@ -77,10 +79,10 @@ static void set_strides(uint32_t strides[3], const struct sxt_view *view) {
 // Binds all tensors in the order of SXT_ATTENTION_Q …, and fills what says where their rows are.
 static sxt_result bind_tensors(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_dispatch *dispatch,
                                struct sxt_attention_push *push) {
-    const sxt_tensor *tensors[SXT_ATTENTION_BINDINGS] = {&desc->q,    &desc->k,    &desc->v,     &desc->o,
-                                                         &desc->lse,  &desc->bias, &desc->sinks, &desc->alibi_slopes};
-    uint32_t *strides[SXT_ATTENTION_BINDINGS] = {push->q_stride, push->k_stride,   push->v_stride, push->o_stride,
-                                                 push->lse_stride, push->bias_stride};
+    const sxt_tensor *tensors[SXT_ATTENTION_BINDINGS] = {&desc->q,   &desc->k,    &desc->v,     &desc->o,
+                                                         &desc->lse, &desc->bias, &desc->sinks, &desc->alibi_slopes};
+    uint32_t *strides[SXT_ATTENTION_BINDINGS] = {push->q_stride, push->k_stride,   push->v_stride,
+                                                 push->o_stride, push->lse_stride, push->bias_stride};
     struct sxt_view views[SXT_ATTENTION_BINDINGS];
     for (int i = 0; i < SXT_ATTENTION_BINDINGS; i++) {
         const sxt_tensor none = {0};
@@ -104,7 +106,8 @@ static sxt_result plan_common(const sxt_caps *caps, const sxt_attention_desc *de
     uint64_t packed = (uint64_t)desc->q.shape[SXT_TOKEN] * query_group(desc);
     uint64_t tiles = (packed + rows - 1) / rows * desc->k.shape[SXT_HEAD] * desc->q.shape[SXT_BATCH];
     if (desc->q.shape[SXT_TOKEN] > SXT_ATTENTION_MAX_TOKENS || desc->k.shape[SXT_TOKEN] > SXT_ATTENTION_MAX_TOKENS ||
-        packed > INT32_MAX || tiles > (uint64_t)caps->max_group_count[0] * caps->max_group_count[1] || tiles > UINT32_MAX)
+        packed > INT32_MAX || tiles > (uint64_t)caps->max_group_count[0] * caps->max_group_count[1] ||
+        tiles > UINT32_MAX)
         return sxt_plan_unsupported(plan, "attention: too many tokens or heads for one dispatch");
 
     sxt_dispatch *dispatch = &plan->dispatches[0];
@@ -118,14 +121,15 @@ static sxt_result plan_common(const sxt_caps *caps, const sxt_attention_desc *de
     fill_scalars(desc, &push);
     fill_flags(desc, &push);
     sxt_result result = bind_tensors(caps, desc, dispatch, &push);
-    if (result != SXT_OK) return sxt_plan_unsupported(plan, "attention: a tensor is larger than the storage range, or too many bindings");
+    if (result != SXT_OK)
+        return sxt_plan_unsupported(plan, "attention: a tensor is larger than the storage range, or too many bindings");
     sxt_plan_push(dispatch, &push, sizeof push);
     sxt_plan_grid(caps, tiles, dispatch->groups);
 
     dispatch->spec[SXT_ATTENTION_SPEC_K_TYPE] = desc->k.type;
     dispatch->spec[SXT_ATTENTION_SPEC_V_TYPE] = desc->v.type;
-    dispatch->spec[SXT_ATTENTION_SPEC_FEATURES] = (push.flags & (SXT_ATTENTION_HAS_BIAS | SXT_ATTENTION_HAS_ALIBI |
-                                                                 SXT_ATTENTION_HAS_SOFTCAP)) != 0;
+    dispatch->spec[SXT_ATTENTION_SPEC_FEATURES] =
+        (push.flags & (SXT_ATTENTION_HAS_BIAS | SXT_ATTENTION_HAS_ALIBI | SXT_ATTENTION_HAS_SOFTCAP)) != 0;
     plan->dispatch_count = 1;
     return SXT_OK;
 }
@@ -149,8 +153,8 @@ static sxt_result plan_tile(const sxt_caps *caps, const sxt_attention_desc *desc
     dispatch->spec[SXT_ATTENTION_SPEC_ROWS] = shape.rows;
     dispatch->spec[SXT_ATTENTION_SPEC_KEYS] = shape.keys;
     dispatch->spec_count = SXT_ATTENTION_SPEC_COUNT;
-    sxt_plan_name(plan, "attention.%s d%u rows %u keys %u grid %ux%u", subgroup ? "subgroup" : "tile", shape.head, shape.rows,
-                  shape.keys, dispatch->groups[0], dispatch->groups[1]);
+    sxt_plan_name(plan, "attention.%s d%u rows %u keys %u grid %ux%u", subgroup ? "subgroup" : "tile", shape.head,
+                  shape.rows, shape.keys, dispatch->groups[0], dispatch->groups[1]);
     return SXT_OK;
 }
 

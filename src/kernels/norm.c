@@ -26,7 +26,7 @@ static sxt_result bind(const sxt_caps *caps, const sxt_norm_desc *desc, sxt_disp
 
 // Whether the shader may move four elements at a time. A gain for the whole row is one element, wherever it stands.
 static bool aligned(const sxt_norm_desc *desc, const struct sxt_norm_push *push) {
-    return sxt_plan_quads(&desc->x, &push->x) && sxt_plan_quads(&desc->y, &push->y) &&
+    return push->channels % 4 == 0 && sxt_plan_quads(&desc->x, &push->x) && sxt_plan_quads(&desc->y, &push->y) &&
            (sxt_plan_one(&desc->weight) || sxt_plan_quads(&desc->weight, &push->weight)) &&
            (sxt_plan_one(&desc->bias) || sxt_plan_quads(&desc->bias, &push->bias)) &&
            sxt_plan_quads(&desc->residual, &push->residual) && sxt_plan_quads(&desc->residual_out, &push->residual_out);
@@ -52,7 +52,9 @@ sxt_result sxt_norm_plan(const sxt_caps *caps, const sxt_norm_desc *desc, sxt_pl
     sxt_result result = bind(caps, desc, dispatch, &push);
     if (result != SXT_OK) return sxt_plan_unsupported(out_plan, "a tensor exceeds the device's storage range");
 
-    sxt_row_shape rows = sxt_plan_rows(caps, channels / 4 + (channels % 4 != 0), 4);
+    // A CPU would rather loop than wait at barriers.
+    uint32_t most = caps->software ? UINT32_MAX : 4;
+    sxt_row_shape rows = sxt_plan_rows(caps, channels / 4 + (channels % 4 != 0), most);
     uint32_t group = rows.lanes * rows.rows;
     dispatch->by_address = sxt_plan_by_address(caps);
     dispatch->shader = dispatch->by_address ? SXT_SHADER_NORM_ADDRESS : shaders[rows.subgroup][caps->storage16];

@@ -34,6 +34,7 @@ sxt_result sxt_plan_bind(const sxt_caps *caps, const sxt_tensor *tensor, bool wr
     *out_base = 0;
     sxt_binding *binding = next_binding(caps, dispatch);
     if (!binding) return SXT_ERROR_UNSUPPORTED;
+    binding->written = written; // also where no buffer is: the shader declares it as one that it writes
     if (!sxt_tensor_present(tensor) || sxt_tensor_empty(tensor)) return SXT_OK;
 
     uint64_t align = caps->storage_align > 4 ? caps->storage_align : 4;

@@ -48,6 +48,8 @@ static void specialise(const sxt_qk_norm_rope_desc *desc, const struct sxt_qk_no
     dispatch->spec[SXT_QK_SPEC_KIND] = (uint32_t)desc->norm;
     dispatch->spec[SXT_QK_SPEC_ALIGNED] = aligned(desc, push);
     dispatch->spec[SXT_QK_SPEC_INTERLEAVED] = desc->rope.pairing == SXT_ROPE_INTERLEAVED;
+    dispatch->spec[SXT_QK_SPEC_WHOLE] = desc->rope.rotary_dim == push->channels;
+    dispatch->spec[SXT_QK_SPEC_MULTI] = desc->rope.multi != SXT_ROPE_SINGLE;
     dispatch->spec[SXT_QK_SPEC_Q_TYPE] = sxt_plan_type(&desc->q);
     dispatch->spec[SXT_QK_SPEC_Q_OUT_TYPE] = sxt_plan_type(&desc->q_out);
     dispatch->spec[SXT_QK_SPEC_K_TYPE] = sxt_plan_type(&desc->k);

@@ -42,6 +42,8 @@ sxt_result sxt_rope_plan(const sxt_caps *caps, const sxt_rope_desc *desc, sxt_pl
     dispatch->spec[SXT_ROPE_SPEC_ALIGNED] = sxt_rope_quads(&desc->rope, push.channels) &&
                                             sxt_plan_quads(&desc->x, &push.x) && sxt_plan_quads(&desc->y, &push.y);
     dispatch->spec[SXT_ROPE_SPEC_INTERLEAVED] = desc->rope.pairing == SXT_ROPE_INTERLEAVED;
+    dispatch->spec[SXT_ROPE_SPEC_WHOLE] = desc->rope.rotary_dim == push.channels;
+    dispatch->spec[SXT_ROPE_SPEC_MULTI] = desc->rope.multi != SXT_ROPE_SINGLE;
     dispatch->spec[SXT_ROPE_SPEC_X_TYPE] = sxt_plan_type(&desc->x);
     dispatch->spec[SXT_ROPE_SPEC_Y_TYPE] = sxt_plan_type(&desc->y);
     sxt_plan_push(dispatch, &push, sizeof push);

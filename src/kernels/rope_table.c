@@ -41,9 +41,9 @@ static void append(sxt_table *table, const void *data, uint32_t bytes) {
 }
 
 void sxt_rope_table_plan(const sxt_rope_params *rope, float eps, float offset, sxt_table *out_table) {
-    uint32_t pairs = sxt_rope_rotary_units(rope) * SXT_UNIT_PAIRS;
+    uint32_t units = sxt_rope_rotary_units(rope);
     *out_table =
-        (sxt_table){.bytes = (uint32_t)(sizeof(struct sxt_rope_header) + pairs * sizeof(struct sxt_rope_pair))};
+        (sxt_table){.bytes = (uint32_t)(sizeof(struct sxt_rope_header) + units * sizeof(struct sxt_rope_unit))};
 
     const uint32_t words[] = {
         rope->rotary_dim,        rope->rotary_offset,         rope->original_context, (uint32_t)rope->multi,
@@ -81,15 +81,16 @@ void sxt_rope_table_fill(const sxt_rope_params *rope, float eps, float offset, v
         .offset = offset,
     };
     memcpy(out_data, &header, sizeof header);
-    uint8_t *out_pair = (uint8_t *)out_data + sizeof header;
-    uint32_t pairs = sxt_rope_rotary_units(rope) * SXT_UNIT_PAIRS;
-    for (uint32_t i = 0; i < pairs; i++, out_pair += sizeof(struct sxt_rope_pair)) {
-        struct sxt_rope_pair pair = {0};
-        if (i < rope->rotary_dim / 2) {
-            uint64_t turns = turns_of(sxt_rope_frequency(rope, i));
-            pair = (struct sxt_rope_pair){
-                .lo = (uint32_t)turns, .hi = (uint32_t)(turns >> 32), .axis = sxt_rope_axis(rope, i)};
+    uint8_t *out_unit = (uint8_t *)out_data + sizeof header;
+    for (uint32_t first = 0; first < rope->rotary_dim / 2; first += SXT_UNIT_PAIRS) {
+        struct sxt_rope_unit unit = {0};
+        for (uint32_t i = 0; i < SXT_UNIT_PAIRS && first + i < rope->rotary_dim / 2; i++) {
+            uint64_t turns = turns_of(sxt_rope_frequency(rope, first + i));
+            unit.lo[i] = (uint32_t)turns;
+            unit.hi[i] = (uint32_t)(turns >> 32);
+            unit.axis[i] = sxt_rope_axis(rope, first + i);
         }
-        memcpy(out_pair, &pair, sizeof pair);
+        memcpy(out_unit, &unit, sizeof unit);
+        out_unit += sizeof unit;
     }
 }

@@ -140,14 +140,14 @@ sxt_result sxt_vulkan_instance_devices(const sxt_vulkan_instance *instance, VkPh
     *out_devices = NULL;
     *out_count = 0;
     uint32_t count = 0;
-    VkResult vk = instance->vkEnumeratePhysicalDevices(instance->handle, &count, NULL);
     VkPhysicalDevice *devices = NULL;
-    // Old loaders say here, not at creation, that no driver works.
-    if (vk != VK_ERROR_INITIALIZATION_FAILED && vk >= 0 && count > 0) {
-        devices = calloc(count, sizeof *devices);
+    VkResult vk = instance->vkEnumeratePhysicalDevices(instance->handle, &count, NULL);
+    if (vk >= 0 && count > 0) {
+        devices = calloc(count, sizeof(VkPhysicalDevice));
         if (devices == NULL) return SXT_ERROR_OUT_OF_MEMORY;
         vk = instance->vkEnumeratePhysicalDevices(instance->handle, &count, devices);
     }
+    // That is how old loaders say, here and not at creation, that no driver works.
     if (vk < 0 && vk != VK_ERROR_INITIALIZATION_FAILED) {
         free(devices);
         return sxt_vulkan_fail(&instance->logger, "vkEnumeratePhysicalDevices", vk);

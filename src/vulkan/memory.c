@@ -129,8 +129,8 @@ sxt_result sxt_vulkan_buffer_create(sxt_device *base, const sxt_buffer_desc *des
     buffer->base = (sxt_buffer){.device = base, .bytes = desc->bytes};
     buffer->padded_bytes = (desc->bytes + 15) & ~UINT64_C(15);
 
-    VkBufferUsageFlags usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT |
-                               VK_BUFFER_USAGE_UNIFORM_BUFFER_BIT;
+    VkBufferUsageFlags usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
+                               VK_BUFFER_USAGE_TRANSFER_DST_BIT | VK_BUFFER_USAGE_UNIFORM_BUFFER_BIT;
     if (base->info.caps.buffer_address) usage |= VK_BUFFER_USAGE_SHADER_DEVICE_ADDRESS_BIT;
     const VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
@@ -149,7 +149,8 @@ sxt_result sxt_vulkan_buffer_create(sxt_device *base, const sxt_buffer_desc *des
     }
     buffer->base.mapped = made.pMappedData;
     if (base->info.caps.buffer_address) {
-        const VkBufferDeviceAddressInfo where = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO, .buffer = buffer->handle};
+        const VkBufferDeviceAddressInfo where = {.sType = VK_STRUCTURE_TYPE_BUFFER_DEVICE_ADDRESS_INFO,
+                                                 .buffer = buffer->handle};
         buffer->address = device->vk.vkGetBufferDeviceAddress(device->handle, &where);
     }
     set_name(device, buffer, desc->name);

@@ -1,17 +1,13 @@
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "vulkan/internal.h"
 
-__attribute__((format(printf, 2, 3))) static void unusable(sxt_device_info *info, const char *format, ...) {
+static void unusable(sxt_device_info *info, const char *why_not) {
     info->usable = false;
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(info->why_not, sizeof info->why_not, format, arguments);
-    va_end(arguments);
+    snprintf(info->why_not, sizeof info->why_not, "%.127s %.127s", info->name, why_not);
 }
 
 static const char *type_name(VkPhysicalDeviceType type) {
@@ -226,7 +222,9 @@ void sxt_vulkan_physical_query(const sxt_vulkan_instance *instance, VkPhysicalDe
     // Nothing newer than Vulkan 1.0 is asked of a device that has no more.
     const uint32_t major = VK_API_VERSION_MAJOR(first.apiVersion), minor = VK_API_VERSION_MINOR(first.apiVersion);
     if (first.apiVersion < VK_API_VERSION_1_2) {
-        unusable(info, "%.128s supports Vulkan %u.%u; Sextant needs 1.2", info->name, major, minor);
+        char why_not[64];
+        snprintf(why_not, sizeof why_not, "supports Vulkan %u.%u; Sextant needs 1.2", major, minor);
+        unusable(info, why_not);
         return;
     }
     if (instance->api_version < VK_API_VERSION_1_1 || instance->vkGetPhysicalDeviceProperties2 == NULL ||
@@ -234,13 +232,13 @@ void sxt_vulkan_physical_query(const sxt_vulkan_instance *instance, VkPhysicalDe
         instance->vkGetPhysicalDeviceQueueFamilyProperties == NULL ||
         instance->vkGetPhysicalDeviceMemoryProperties == NULL || instance->vkCreateDevice == NULL ||
         instance->vkGetDeviceProcAddr == NULL) {
-        unusable(info, "the Vulkan loader lacks functions of Vulkan 1.1: update libvulkan1");
+        unusable(info, "cannot be used: the Vulkan loader lacks functions of Vulkan 1.1 (update libvulkan1)");
         return;
     }
     out_physical->api_version = first.apiVersion; // a loader of 1.1 passes all later functions of devices through
     query_extensions(instance, out_physical);
     if (!query_queues(instance, out_physical)) {
-        unusable(info, "%.128s has no queue that computes", info->name);
+        unusable(info, "has no queue that computes");
         return;
     }
 
@@ -259,12 +257,12 @@ void sxt_vulkan_physical_query(const sxt_vulkan_instance *instance, VkPhysicalDe
     sxt_vulkan_quirks_apply(&instance->logger, &facts, &info->caps);
     if (info->caps.matrix) query_matrix_shapes(instance, out_physical);
 
-    if (info->caps.memory_bytes == 0) unusable(info, "%.128s has no memory: it only compiles", info->name);
-    if (!features.v12.timelineSemaphore) unusable(info, "%.128s has no timeline semaphores", info->name);
+    if (info->caps.memory_bytes == 0) unusable(info, "has no memory: it only compiles");
+    if (!features.v12.timelineSemaphore) unusable(info, "has no timeline semaphores");
     // A driver that claims 1.2 and offers less than 1.0 asks for is broken; plans rest on these.
     const sxt_caps *caps = &info->caps;
     if (caps->max_invocations < 128 || caps->max_group_size_x < 128 || caps->shared_bytes < 16384 ||
         caps->push_bytes < SXT_MAX_PUSH || caps->storage_range < UINT64_C(128) << 20 || caps->storage_align == 0 ||
         caps->storage_align > 256)
-        unusable(info, "%.128s offers less than Vulkan 1.0 requires", info->name);
+        unusable(info, "offers less than Vulkan 1.0 requires");
 }

@@ -28,9 +28,8 @@ sxt_result sxt_vulkan_pipelines_init(sxt_vulkan_device *device, const char *cach
     void *loaded = NULL;
     size_t loaded_bytes = 0;
     if (cache_path != NULL) {
-        pipelines->cache_path = malloc(strlen(cache_path) + 1);
+        pipelines->cache_path = strdup(cache_path);
         if (pipelines->cache_path == NULL) return SXT_ERROR_OUT_OF_MEMORY;
-        strcpy(pipelines->cache_path, cache_path);
         const sxt_cache_identity identity = cache_identity(device);
         loaded = sxt_cache_read(&device->base.logger, cache_path, &identity, &loaded_bytes);
         pipelines->cache_loaded_hash = sxt_hash(SXT_HASH_START, loaded, loaded_bytes);

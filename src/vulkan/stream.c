@@ -141,6 +141,7 @@ static sxt_result begin(sxt_vulkan_device *device, sxt_vulkan_stream *stream) {
     sxt_result result = reuse(device, stream, &recording);
     if (result == SXT_OK && recording == NULL) result = recording_create(device, &recording);
     if (result != SXT_OK) return result;
+    assert(recording != NULL);
     const VkCommandBufferBeginInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
         .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
@@ -248,9 +249,11 @@ static sxt_result allocate_set(sxt_vulkan_device *device, slot *recording, const
         result = add_descriptor_pool(device, recording);
         if (result != SXT_OK) return result;
         pool = recording->descriptors;
+        assert(pool != NULL);
     }
     if (dispatch->by_address && pool->addresses == NULL) {
-        const sxt_buffer_desc desc = {.bytes = SETS_PER_POOL * ADDRESS_BYTES, .memory = SXT_MEMORY_HOST, .name = "sextant addresses"};
+        const sxt_buffer_desc desc = {
+            .bytes = SETS_PER_POOL * ADDRESS_BYTES, .memory = SXT_MEMORY_HOST, .name = "sextant addresses"};
         result = sxt_vulkan_buffer_create(&device->base, &desc, &pool->addresses);
         if (result != SXT_OK) return result;
     }
@@ -309,7 +312,8 @@ static void write_addresses(sxt_vulkan_device *device, const sxt_dispatch *dispa
     device->vk.vkUpdateDescriptorSets(device->handle, 1, &write, 0, NULL);
 }
 
-static void write_set(sxt_vulkan_device *device, const sxt_dispatch *dispatch, sxt_buffer *table, const prepared *with) {
+static void write_set(sxt_vulkan_device *device, const sxt_dispatch *dispatch, sxt_buffer *table,
+                      const prepared *with) {
     if (dispatch->by_address) {
         write_addresses(device, dispatch, table, with);
         return;

@@ -13,41 +13,43 @@ bool sxt_test_visible(const sxt_attention_desc *desc, uint32_t query, uint32_t k
     return (desc->window_right < 0 || ahead <= desc->window_right) && (desc->window_left < 0 || -ahead <= desc->window_left);
 }
 
-// One row of queries: [batch, query, head].
-typedef struct row {
-    uint32_t batch, query, head;
-} row;
+// A description's numbers in double, dense, and the row in question.
+typedef struct problem {
+    const sxt_attention_desc *desc;
+    double *q, *k, *v, *bias, *sinks, *slopes; // the last three may be NULL
+    uint32_t batch, query, head, kv_head;
+} problem;
 
-static double initial(const sxt_test_trial *trial, const sxt_tensor *t, uint32_t b, uint32_t i, uint32_t h, uint32_t c) {
-    return sxt_test_get(trial, SXT_TEST_INITIAL, t, sxt_test_at(t, b, i, h, c));
+static double *values_of(const sxt_test_trial *trial, const sxt_tensor *tensor) {
+    return tensor->buffer ? sxt_test_values(trial, SXT_TEST_INITIAL, tensor) : NULL;
 }
 
 // The score of a visible key, and what δ is made of: Σ|q·k|·|scale|, and the terms beside it.
-static double score(const sxt_test_trial *trial, const sxt_attention_desc *d, row r, uint32_t key, double *out_products,
-                    double *out_rest) {
-    const uint32_t dim = d->q.shape[3], kv_head = r.head / (d->q.shape[2] / d->k.shape[2]);
+static double score(const problem *p, uint32_t key, double *out_products, double *out_rest) {
+    const sxt_attention_desc *d = p->desc;
+    const uint32_t dim = d->q.shape[3];
     const double scale = d->scale != 0 ? (double)d->scale : 1 / sqrt(dim);
+    const double *q = p->q + sxt_test_at(&d->q, p->batch, p->query, p->head, 0);
+    const double *k = p->k + sxt_test_at(&d->k, p->batch, key, p->kv_head, 0);
     double s = 0, products = 0, rest = 0;
     for (uint32_t c = 0; c < dim; c++) {
-        const double product = initial(trial, &d->q, r.batch, r.query, r.head, c) * initial(trial, &d->k, r.batch, key, kv_head, c);
-        s += scale * product;
-        products += fabs(scale * product);
+        s += scale * q[c] * k[c];
+        products += fabs(scale * q[c] * k[c]);
     }
     if (d->softcap > 0) {
         s = d->softcap * tanh(s / d->softcap);
         rest += 16 * SXT_TEST_U * d->softcap;
     }
-    if (d->bias.buffer) {
-        const double bias = initial(trial, &d->bias, d->bias.shape[0] > 1 ? r.batch : 0, d->bias.shape[1] > 1 ? r.head : 0,
-                                    r.query, key);
+    if (p->bias) {
+        const uint32_t batch = d->bias.shape[0] > 1 ? p->batch : 0, head = d->bias.shape[1] > 1 ? p->head : 0;
+        const double bias = p->bias[sxt_test_at(&d->bias, batch, head, p->query, key)];
         s += bias;
         rest += 3 * SXT_TEST_U * fabs(bias);
     }
-    if (d->alibi_slopes.buffer) {
-        const double slope = initial(trial, &d->alibi_slopes, 0, 0, 0, r.head);
-        const double distance = fabs((double)r.query + d->k.shape[1] - d->q.shape[1] - key);
-        s -= slope * distance;
-        rest += 3 * SXT_TEST_U * fabs(slope) * distance;
+    if (p->slopes) {
+        const double distance = fabs((double)p->query + d->k.shape[1] - d->q.shape[1] - key);
+        s -= p->slopes[p->head] * distance;
+        rest += 3 * SXT_TEST_U * fabs(p->slopes[p->head]) * distance;
     }
     *out_products = products;
     *out_rest = rest;
@@ -55,17 +57,18 @@ static double score(const sxt_test_trial *trial, const sxt_attention_desc *d, ro
 }
 
 // Scores into `s` (−∞ where masked); returns δ, and the natural logarithm of the denominator.
-static double scores(const sxt_test_trial *trial, const sxt_attention_desc *d, row r, double *s, double *out_lse) {
-    const double sink = d->sinks.buffer ? initial(trial, &d->sinks, 0, 0, 0, r.head) : -INFINITY;
+static double scores(const problem *p, double *s, double *out_lse) {
+    const sxt_attention_desc *d = p->desc;
+    const double sink = p->sinks ? p->sinks[p->head] : -INFINITY;
     double most = sink, products = 0, rest = 0, sum = 0;
     for (uint32_t j = 0; j < d->k.shape[1]; j++) {
+        double product, other;
         s[j] = -INFINITY;
-        if (!sxt_test_visible(d, r.query, j)) continue;
-        double p, q;
-        s[j] = score(trial, d, r, j, &p, &q);
+        if (!sxt_test_visible(d, p->query, j)) continue;
+        s[j] = score(p, j, &product, &other);
         most = fmax(most, s[j]);
-        products = fmax(products, p);
-        rest = fmax(rest, q);
+        products = fmax(products, product);
+        rest = fmax(rest, other);
     }
     if (most > -INFINITY) {
         sum = exp(sink - most);
@@ -76,36 +79,53 @@ static double scores(const sxt_test_trial *trial, const sxt_attention_desc *d, r
     return (d->q.shape[3] + 2) * SXT_TEST_U * products + rest;
 }
 
-void sxt_test_attention_bounds(const sxt_test_trial *trial, const sxt_attention_desc *d, double **out_o, double **out_lse) {
-    const uint32_t keys = d->k.shape[1], dim = d->v.shape[3], group = d->k.shape[2] ? d->q.shape[2] / d->k.shape[2] : 1;
-    const uint64_t rows = sxt_test_count(&d->o) / dim;
-    double *o = calloc(rows * dim + 1, sizeof *o), *lses = calloc(rows + 1, sizeof *lses), *s = calloc(keys + 1, sizeof *s);
-    cr_assert(o && lses && s);
-    const double rest = (keys + 6) * SXT_TEST_U + 2 * SXT_TEST_U * (3 + 2 * log(keys + 1));
-    for (uint64_t n = 0; n < rows; n++) {
-        const row r = {.batch = (uint32_t)(n / d->q.shape[2] / d->q.shape[1]),
-                       .query = (uint32_t)(n / d->q.shape[2] % d->q.shape[1]),
-                       .head = (uint32_t)(n % d->q.shape[2])};
-        double lse;
-        const double delta = scores(trial, d, r, s, &lse);
-        lses[n] = isfinite(lse) ? delta + rest + sxt_test_rounding(SXT_TYPE_F32, fabs(lse)) : 0;
+// Bounds of one row of o, which also holds the weighted sums until they are known.
+static void bound_row(const problem *p, const double *s, double lse, double relative, double *out_o) {
+    const sxt_attention_desc *d = p->desc;
+    const uint32_t dim = d->v.shape[3];
+    double *value = calloc(dim, sizeof *value);
+    cr_assert(value);
+    for (uint32_t j = 0; j < d->k.shape[1]; j++) {
+        if (s[j] == -INFINITY) continue;
+        const double weight = exp(s[j] - lse), *v = p->v + sxt_test_at(&d->v, p->batch, j, p->kv_head, 0);
         for (uint32_t c = 0; c < dim; c++) {
-            double value = 0, magnitude = 0;
-            for (uint32_t j = 0; j < keys; j++) {
-                if (s[j] == -INFINITY) continue;
-                const double term = exp(s[j] - lse) * initial(trial, &d->v, r.batch, j, r.head / group, c);
-                value += term;
-                magnitude += fabs(term);
-            }
-            o[n * dim + c] = (2 * delta + rest) * magnitude + sxt_test_rounding(d->o.type, fabs(value));
+            value[c] += weight * v[c];
+            out_o[c] += fabs(weight * v[c]);
         }
     }
-    free(s);
+    for (uint32_t c = 0; c < dim; c++)
+        out_o[c] = relative * out_o[c] + sxt_test_rounding(d->o.type, fabs(value[c]));
+    free(value);
+}
+
+void sxt_test_attention_bounds(const sxt_test_trial *trial, const sxt_attention_desc *d, double **out_o, double **out_lse) {
+    const uint32_t keys = d->k.shape[1], dim = d->v.shape[3], heads = d->q.shape[2];
+    const uint64_t rows = sxt_test_count(&d->o) / dim;
+    const double rest = (keys + 6) * SXT_TEST_U + 2 * SXT_TEST_U * (3 + 2 * log(keys + 1));
+    double *o = calloc(rows * dim + 1, sizeof *o), *lses = calloc(rows + 1, sizeof *lses), *s = calloc(keys + 1, sizeof *s);
+    problem p = {.desc = d,
+                 .q = values_of(trial, &d->q),
+                 .k = values_of(trial, &d->k),
+                 .v = values_of(trial, &d->v),
+                 .bias = values_of(trial, &d->bias),
+                 .sinks = values_of(trial, &d->sinks),
+                 .slopes = values_of(trial, &d->alibi_slopes)};
+    cr_assert(o && lses && s);
+    for (uint64_t n = 0; n < rows; n++) {
+        double lse;
+        p.head = (uint32_t)(n % heads);
+        p.kv_head = p.head / (heads / d->k.shape[2]);
+        p.query = (uint32_t)(n / heads % d->q.shape[1]);
+        p.batch = (uint32_t)(n / heads / d->q.shape[1]);
+        const double delta = scores(&p, s, &lse);
+        lses[n] = isfinite(lse) ? delta + rest + sxt_test_rounding(SXT_TYPE_F32, fabs(lse)) : 0;
+        bound_row(&p, s, lse, 2 * delta + rest, o + n * dim);
+    }
+    double *owned[] = {p.q, p.k, p.v, p.bias, p.sinks, p.slopes, s};
+    for (uint32_t i = 0; i < sizeof owned / sizeof owned[0]; i++)
+        free(owned[i]);
     *out_o = o;
-    if (out_lse)
-        *out_lse = lses;
-    else
-        free(lses);
+    *out_lse = lses;
 }
 
 void sxt_test_attention_say(sxt_test_trial *trial, const sxt_attention_desc *d) {
@@ -120,12 +140,12 @@ void sxt_test_attention_say(sxt_test_trial *trial, const sxt_attention_desc *d) 
     if (d->softcap > 0) sxt_test_say(trial, ", softcap %g", (double)d->softcap);
 }
 
-void sxt_test_attention_check(sxt_test_trial *trial, const sxt_attention_desc *d) {
+void sxt_test_attention_check(sxt_test_trial *trial, const sxt_attention_desc *d, double f32_figure) {
     double *o, *lse;
     sxt_test_attention_say(trial, d);
     sxt_test_run_op(trial, SXT_OP_ATTENTION, d);
     sxt_test_attention_bounds(trial, d, &o, &lse);
-    const double figure = sxt_test_figure(d->o.type, 5e-6);
+    const double figure = f32_figure > 0 ? sxt_test_figure(d->o.type, f32_figure) : 0;
     sxt_test_require(trial, sxt_test_compare(trial, SXT_TEST_DEVICE, &d->o, SXT_TEST_REFERENCE, &d->o, o, figure));
     if (d->lse.buffer)
         sxt_test_require(trial, sxt_test_compare(trial, SXT_TEST_DEVICE, &d->lse, SXT_TEST_REFERENCE, &d->lse, lse, 0));

@@ -12,7 +12,9 @@ static const char *environment(const char *name) {
 void sxt_test_log_append(void *user, sxt_log_level level, const char *message) {
     sxt_test_log *log = user;
     const size_t length = strlen(message) + 1;
+    static const char from_layer[] = "Vulkan validation: "; // as src/vulkan/instance.c passes them on
     if (level == SXT_LOG_ERROR) log->errors++;
+    if (strncmp(message, from_layer, sizeof from_layer - 1) == 0) log->validation++;
     if (length >= sizeof log->text) return;
     if (log->length + length >= sizeof log->text) log->length = 0;
     memcpy(log->text + log->length, message, length - 1);

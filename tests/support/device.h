@@ -15,7 +15,8 @@
 typedef struct sxt_test_log {
     char text[4096];
     size_t length;
-    uint32_t errors; // messages of level ERROR
+    uint32_t errors;     // messages of level ERROR
+    uint32_t validation; // messages of a validation layer, of any level
 } sxt_test_log;
 
 // A sxt_log_fn; `user` is a sxt_test_log, which no other thread uses.

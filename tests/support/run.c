@@ -43,13 +43,13 @@ static const struct {
                            WRITTEN(attention, lse)}},
 };
 
-static sxt_result record(sxt_stream *stream, sxt_op op, const sxt_any_desc *desc) {
+static sxt_result record(sxt_stream *stream, sxt_op op, const void *desc) {
     switch (op) {
-    case SXT_OP_NORM: return sxt_norm(stream, &desc->norm);
-    case SXT_OP_ROPE: return sxt_rope(stream, &desc->rope);
-    case SXT_OP_QK_NORM_ROPE: return sxt_qk_norm_rope(stream, &desc->qk_norm_rope);
-    case SXT_OP_KV_WRITE: return sxt_kv_write(stream, &desc->kv_write);
-    case SXT_OP_ATTENTION: return sxt_attention(stream, &desc->attention);
+    case SXT_OP_NORM: return sxt_norm(stream, desc);
+    case SXT_OP_ROPE: return sxt_rope(stream, desc);
+    case SXT_OP_QK_NORM_ROPE: return sxt_qk_norm_rope(stream, desc);
+    case SXT_OP_KV_WRITE: return sxt_kv_write(stream, desc);
+    case SXT_OP_ATTENTION: return sxt_attention(stream, desc);
     case SXT_OP_COUNT: break;
     }
     return SXT_ERROR_INVALID;
@@ -112,6 +112,31 @@ static sxt_result run_side(sxt_test_trial *trial, sxt_test_side side, const sxt_
                  side == SXT_TEST_DEVICE ? "device" : "reference", sxt_result_name(result));
         sxt_test_require(trial, trial->problem);
     }
+    return result;
+}
+
+static void copy_all(sxt_test_trial *trial, bool up) {
+    for (uint32_t i = 0; i < trial->block_count; i++) {
+        sxt_test_block *block = &trial->blocks[i];
+        sxt_buffer *buffer = block->buffers[SXT_TEST_DEVICE];
+        if (!buffer) continue; // the test destroyed it
+        const sxt_result result = up ? sxt_buffer_write(buffer, 0, block->images[SXT_TEST_INITIAL], block->bytes)
+                                     : sxt_buffer_read(buffer, 0, block->images[SXT_TEST_DEVICE], block->bytes);
+        cr_assert_eq(result, SXT_OK, "%s: %s\n%s", block->name, sxt_result_name(result), trial->bench->log.text);
+    }
+}
+
+void sxt_test_upload(sxt_test_trial *trial) {
+    copy_all(trial, true);
+}
+
+void sxt_test_download(sxt_test_trial *trial) {
+    copy_all(trial, false);
+}
+
+sxt_result sxt_test_record(sxt_test_trial *trial, sxt_stream *stream, sxt_op op, const void *desc) {
+    const sxt_result result = record(stream, op, desc);
+    if (result == SXT_OK) mark_outputs(trial, &(const sxt_test_step){op, desc});
     return result;
 }
 

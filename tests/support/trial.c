@@ -24,6 +24,10 @@ void sxt_test_bench_finish(sxt_test_bench *bench) {
         sxt_stream_destroy(&bench->streams[side]);
         sxt_device_close(&bench->devices[side]);
     }
+    if (bench->log.validation == 0) return;
+    // Criterion takes no notice of assertions that fail after a test.
+    fprintf(stderr, "the validation layer has something to say:\n%s", bench->log.text);
+    _Exit(1);
 }
 
 void sxt_test_trial_init(sxt_test_trial *trial, sxt_test_bench *bench, uint64_t seed) {
@@ -31,8 +35,14 @@ void sxt_test_trial_init(sxt_test_trial *trial, sxt_test_bench *bench, uint64_t 
     trial->bench = bench;
     trial->seed = seed;
     trial->rng = sxt_test_rng_make(seed);
+    if (bench->log.validation > 0) return; // to be reported at the end
     bench->log.length = 0;
     bench->log.text[0] = 0;
+}
+
+sxt_test_rng sxt_test_group_rng(uint64_t seed) {
+    enum { GROUP = 32 };
+    return sxt_test_rng_make(~(seed / GROUP));
 }
 
 void sxt_test_trial_finish(sxt_test_trial *trial) {
@@ -118,21 +128,22 @@ sxt_tensor sxt_test_place(sxt_test_trial *trial, const char *name, sxt_type type
                           uint32_t head, uint32_t channel) {
     sxt_tensor tensor = unplaced(type, (const uint32_t[]){batch, token, head, channel});
     sxt_test_rng *rng = &trial->rng;
-    const uint32_t how = sxt_test_below(rng, 3); // dense, in steps of four, odd
-    const uint32_t step = how == 1 ? 4 : 1;
+    const sxt_test_layout any = SXT_TEST_PICK(rng, sxt_test_layout, SXT_TEST_DENSE, SXT_TEST_QUADS, SXT_TEST_ODD);
+    const sxt_test_layout layout = trial->layout == SXT_TEST_ANY ? any : trial->layout;
+    const uint32_t step = layout == SXT_TEST_QUADS ? 4 : 1;
     uint32_t order[3] = {2, 1, 0}; // dims from the innermost outwards
-    for (uint32_t i = 2; i > 0 && how > 0; i--) {
+    for (uint32_t i = 2; i > 0 && layout != SXT_TEST_DENSE; i--) {
         const uint32_t j = sxt_test_below(rng, i + 1), swapped = order[i];
         order[i] = order[j];
         order[j] = swapped;
     }
     uint64_t span = channel;
     for (int i = 0; i < 3; i++) {
-        if (how > 0) span = (span + step - 1) / step * step + step * sxt_test_below(rng, 4);
+        if (layout != SXT_TEST_DENSE) span = (span + step - 1) / step * step + step * sxt_test_below(rng, 4);
         tensor.strides[order[i]] = span > 0 ? span : 1;
         span = tensor.strides[order[i]] * (tensor.shape[order[i]] > 0 ? tensor.shape[order[i]] : 1);
     }
-    make_block(trial, name, how == 0 ? 0 : step * sxt_test_below(rng, 16), &tensor);
+    make_block(trial, name, layout == SXT_TEST_DENSE ? 0 : step * sxt_test_below(rng, 16), &tensor);
     return tensor;
 }
 
@@ -206,6 +217,15 @@ void sxt_test_fill_from(sxt_test_trial *trial, const sxt_tensor *tensor, const s
 
 double sxt_test_get(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n) {
     return sxt_load(tensor->type, address(trial, side, tensor, n), 0);
+}
+
+double *sxt_test_values(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor) {
+    const uint64_t count = sxt_test_count(tensor);
+    const uint8_t *data = block_of(trial, tensor)->images[side] + tensor->offset_bytes;
+    double *values = checked_alloc((count + 1) * sizeof *values);
+    for (uint64_t n = 0; n < count; n++)
+        values[n] = sxt_load(tensor->type, data, sxt_test_element(tensor, n));
+    return values;
 }
 
 int32_t sxt_test_get_int(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n) {

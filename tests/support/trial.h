@@ -18,6 +18,14 @@ typedef enum sxt_test_side {
     SXT_TEST_INITIAL,    // what was there before
 } sxt_test_side;
 
+// How sxt_test_place lays tensors out: kernels have variants for rows that start at multiples of four elements.
+typedef enum sxt_test_layout {
+    SXT_TEST_ANY = 0, // each tensor in one of the ways below
+    SXT_TEST_DENSE,
+    SXT_TEST_QUADS, // any order of dims, gaps between rows, all in steps of four elements
+    SXT_TEST_ODD,   // in steps of one
+} sxt_test_layout;
+
 // The two devices, for as many trials as a test likes.
 typedef struct sxt_test_bench {
     sxt_test_log log; // of both devices
@@ -42,6 +50,7 @@ typedef struct sxt_test_trial {
     sxt_test_bench *bench;
     uint64_t seed;
     sxt_test_rng rng;
+    sxt_test_layout layout;
     bool device_only; // do without the reference: for large trials that compare the device with itself
     uint32_t block_count;
     sxt_test_block blocks[SXT_TEST_BLOCKS];
@@ -56,7 +65,7 @@ void sxt_test_trial_finish(sxt_test_trial *trial);
 void sxt_test_say(sxt_test_trial *trial, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 // Makes a tensor full of poison. Its buffers are the device's; sxt_test_run finds the reference's by itself. `place`
-// has random strides in a random order of dims: dense, or in steps of four elements, or odd. `dense` is dense and aligned.
+// follows trial->layout. `dense` is dense and aligned.
 sxt_tensor sxt_test_place(sxt_test_trial *trial, const char *name, sxt_type type, uint32_t batch, uint32_t token,
                           uint32_t head, uint32_t channel);
 sxt_tensor sxt_test_dense(sxt_test_trial *trial, const char *name, sxt_type type, uint32_t batch, uint32_t token,
@@ -64,6 +73,10 @@ sxt_tensor sxt_test_dense(sxt_test_trial *trial, const char *name, sxt_type type
 
 // Another tensor of the same shape, type and place, with the same initial elements.
 sxt_tensor sxt_test_like(sxt_test_trial *trial, const char *name, const sxt_tensor *like);
+
+// Random cases come in groups of neighbouring seeds, which share what is compiled into a pipeline (types, layout, …): on
+// lavapipe a pipeline costs a second, a case a millisecond. The numbers that a group shares.
+sxt_test_rng sxt_test_group_rng(uint64_t seed);
 
 // Elements of a tensor are numbered in dense order, whatever its strides. Strides must be explicit.
 uint64_t sxt_test_count(const sxt_tensor *tensor);
@@ -79,6 +92,9 @@ void sxt_test_fill(sxt_test_trial *trial, const sxt_tensor *tensor, double value
 
 // Copies an element for element from `from`, of the same count, as it was initially.
 void sxt_test_fill_from(sxt_test_trial *trial, const sxt_tensor *tensor, const sxt_tensor *from);
+
+// All elements in dense order, to be freed.
+double *sxt_test_values(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor);
 
 double sxt_test_get(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n);
 int32_t sxt_test_get_int(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n);
@@ -97,7 +113,13 @@ sxt_result sxt_test_run(sxt_test_trial *trial, const sxt_test_step *steps, uint3
 // the test too.
 void sxt_test_run_op(sxt_test_trial *trial, sxt_op op, const void *desc);
 
-// Rest of a problem found in the memory of either side after a run, or NULL if there is none.
+// The pieces of sxt_test_run, for tests that record on streams of their own, on the device alone: write all memory,
+// record, then read all memory once the work is done. What sxt_test_record records counts as run for sxt_test_check_memory.
+void sxt_test_upload(sxt_test_trial *trial);
+sxt_result sxt_test_record(sxt_test_trial *trial, sxt_stream *stream, sxt_op op, const void *desc);
+void sxt_test_download(sxt_test_trial *trial);
+
+// A problem found in the memory of either side after a run, or NULL if there is none.
 const char *sxt_test_check_memory(sxt_test_trial *trial);
 
 // Problem: the two tensors, of the same shape and type, differ in the bits of an element. NULL if they do not.

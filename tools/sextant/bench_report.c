@@ -16,7 +16,7 @@ static double copy_percent(const sxt_bench_report *report, const sxt_bench_resul
 }
 
 static const char *clock_name(const sxt_bench_report *report) {
-    return report->device_clock ? "GPU timestamps" : "wall clock: this device has no timestamps";
+    return report->device_clock ? "device timestamps" : "wall clock: this device has no timestamps";
 }
 
 // ── Table ──

@@ -54,14 +54,14 @@ static row_stats measure_row(const sxt_evidence *e, const char *x, bool residual
     return (row_stats){sum_abs / n, sqrt(squares / n + eps)};
 }
 
-static void bound_norm(const sxt_evidence *e, double *out) {
+static void bound_norm(const sxt_evidence *e, sxt_type type, double *out) {
     const sxt_norm_desc *desc = &e->stage->desc.norm;
     const sxt_slot *x = slot_of(e, "x"), *y = slot_of(e, "y");
     const void *result = e->reference[sxt_stage_slot(e->stage, "y")];
     bool weight = slot_of(e, "weight") != NULL, residual = slot_of(e, "residual") != NULL;
     uint32_t n = x->shape[3];
     uint64_t count = sxt_slot_count(y);
-    double relative = (n / 2.0 + 8) * u, out_u = sxt_number_roundoff(y->type), tiny = sxt_number_tiny(y->type);
+    double relative = (n / 2.0 + 8) * u, out_u = sxt_number_roundoff(type), tiny = sxt_number_tiny(type);
     row_stats row = {0, 1};
     for (uint64_t i = 0; i < count; i++) {
         double value = sxt_number_get(y->type, result, i), bias = repeated(e, "bias", x->shape, i, 0), shift = 0;
@@ -75,13 +75,13 @@ static void bound_norm(const sxt_evidence *e, double *out) {
     }
 }
 
-static void bound_residual(const sxt_evidence *e, double *out) {
+static void bound_residual(const sxt_evidence *e, sxt_type type, double *out) {
     const sxt_slot *y = slot_of(e, "residual_out");
     const void *result = e->reference[sxt_stage_slot(e->stage, "residual_out")];
     uint64_t count = sxt_slot_count(y);
     for (uint64_t i = 0; i < count; i++) {
         double value = fabs(sxt_number_get(y->type, result, i));
-        out[i] = value * (u + sxt_number_roundoff(y->type)) + sxt_number_tiny(y->type);
+        out[i] = value * (u + sxt_number_roundoff(type)) + sxt_number_tiny(type);
     }
 }
 
@@ -104,14 +104,14 @@ static double rotation_factor(const sxt_rope_params *rope) {
 
 // `x`, `weight`: fields of the input and gain; weight NULL: no norm.
 static void bound_rope(const sxt_evidence *e, const sxt_rope_params *rope, const char *field, const char *x,
-                       const char *weight, double *out) {
+                       const char *weight, sxt_type type, double *out) {
     const sxt_slot *y = slot_of(e, field);
     const void *result = e->reference[sxt_stage_slot(e->stage, field)];
     const sxt_qk_norm_rope_desc *fused = &e->stage->desc.qk_norm_rope;
     bool norms = weight && fused->norm != SXT_NORM_NONE, layer = norms && fused->norm == SXT_NORM_LAYER;
     uint32_t n = y->shape[3];
     uint64_t rows = sxt_slot_count(y) / (n ? n : 1);
-    double from_norm = norms ? (n / 2.0 + 8) * u : 0, out_u = sxt_number_roundoff(y->type), tiny = sxt_number_tiny(y->type);
+    double from_norm = norms ? (n / 2.0 + 8) * u : 0, out_u = sxt_number_roundoff(type), tiny = sxt_number_tiny(type);
     for (uint64_t r = 0; r < rows; r++) {
         double shift = 0;
         if (layer) {
@@ -180,7 +180,7 @@ static float *as_f32(const sxt_slot *slot, const void *data) {
     return copy;
 }
 
-static void bound_attention(const sxt_evidence *e, const char *field, double *out) {
+static void bound_attention(const sxt_evidence *e, const char *field, sxt_type type, double *out) {
     const sxt_slot *q = slot_of(e, "q"), *k = slot_of(e, "k"), *target = slot_of(e, field);
     const void *result = e->reference[sxt_stage_slot(e->stage, field)];
     uint32_t tq = q->shape[1], hq = q->shape[2], d = q->shape[3], n = target->shape[3];
@@ -198,7 +198,7 @@ static void bound_attention(const sxt_evidence *e, const char *field, double *ou
             double value = fabs(sxt_number_get(target->type, result, row * n + c));
             out[row * n + c] = is_lse ? delta + rest + 2 * u * value
                                       : (2 * delta + rest) * e->magnitude[row * n + c] +
-                                            sxt_number_roundoff(target->type) * value + sxt_number_tiny(target->type);
+                                            sxt_number_roundoff(type) * value + sxt_number_tiny(type);
         }
     }
     free(queries);
@@ -207,21 +207,21 @@ static void bound_attention(const sxt_evidence *e, const char *field, double *ou
 
 // ── All of them ──
 
-void sxt_bound(const sxt_evidence *e, const char *field, double *out_bound) {
+void sxt_bound(const sxt_evidence *e, const char *field, sxt_type type, double *out_bound) {
     switch (e->stage->op) {
     case SXT_OP_NORM:
-        if (strcmp(field, "y") == 0) bound_norm(e, out_bound);
-        else bound_residual(e, out_bound);
+        if (strcmp(field, "y") == 0) bound_norm(e, type, out_bound);
+        else bound_residual(e, type, out_bound);
         return;
     case SXT_OP_ROPE:
-        bound_rope(e, &e->stage->desc.rope.rope, "y", "x", NULL, out_bound);
+        bound_rope(e, &e->stage->desc.rope.rope, "y", "x", NULL, type, out_bound);
         return;
     case SXT_OP_QK_NORM_ROPE:
-        if (strcmp(field, "q_out") == 0) bound_rope(e, &e->stage->desc.qk_norm_rope.rope, field, "q", "q_weight", out_bound);
-        else bound_rope(e, &e->stage->desc.qk_norm_rope.rope, field, "k", "k_weight", out_bound);
+        if (strcmp(field, "q_out") == 0) bound_rope(e, &e->stage->desc.qk_norm_rope.rope, field, "q", "q_weight", type, out_bound);
+        else bound_rope(e, &e->stage->desc.qk_norm_rope.rope, field, "k", "k_weight", type, out_bound);
         return;
     case SXT_OP_ATTENTION:
-        bound_attention(e, field, out_bound);
+        bound_attention(e, field, type, out_bound);
         return;
     case SXT_OP_KV_WRITE:
     case SXT_OP_COUNT:

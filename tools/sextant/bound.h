@@ -12,11 +12,11 @@ typedef struct sxt_evidence {
     const sxt_work *work;
     const sxt_stage *stage;
     void *const *before;     // as the stage found it
-    void *const *reference;  // as the reference left it
+    void *const *reference;  // as the reference left it; outputs are not yet rounded to the device's type
     const double *magnitude; // attention: Σ p·|v| for each element of o
 } sxt_evidence;
 
-// Writes the bound of each element of what the stage writes to `field`. With u = 2^-24 and u_out that of the output's
+// Writes the bound of each element of what the stage writes to `field`, which the device holds in `type`. With u = 2^-24 and u_out that of the output's
 // type, L the length of the longest sum, tiny for numbers that may be flushed:
 //   rms, l2    |y − bias|·(L/2 + 8)u + 2u|bias| + u_out|y|
 //   layer      the same, and ((L + 2)u·mean|x| + u|x|)/σ·|gain|
@@ -25,7 +25,7 @@ typedef struct sxt_evidence {
 //   kv_write   0: every bit
 //   attention  with δ = (d + 4)u·scale·max_j Σ|q·k| + what bias, slopes and softcap add:
 //              o (2δ + (L + 6)u + ε_exp)·Σp|v| + u_out|o|;  lse δ + (L + 6)u + ε_exp + 2u|lse|
-void sxt_bound(const sxt_evidence *evidence, const char *field, double *out_bound);
+void sxt_bound(const sxt_evidence *evidence, const char *field, sxt_type type, double *out_bound);
 
 // How much worse than its rows a layer norm's result is conditioned: the largest mean|x|/σ, at least 1. 1 for all else.
 double sxt_bound_condition(const sxt_evidence *evidence);

@@ -66,12 +66,12 @@ static const key_row keys[] = {
     {"window_left", ATTENTION, KEY_INT, AT(window_left), NULL, "keys before the query's own; default -1 = all"},
     {"window_right", ATTENTION, KEY_INT, AT(window_right), NULL, "keys after the query's own; default -1 = all"},
     {"kv_type", ATTENTION | KV, KEY_CHOICE, AT(kv_type), type_names,
-     "k and v are written to a cache of this type; attention: absent = used as they are"},
+     "type of the cache; attention: absent = k and v are used as they are"},
     {"rows", KV, KEY_UINT, AT(rows), NULL, "of the cache; default: as many as needed"},
     {"first_row", KV, KEY_UINT, AT(first_row), NULL, "row of the first token, without slots; default 0"},
     {"out_type", NORM | ROPE | QK | ATTENTION, KEY_CHOICE, AT(out_type), type_names, "of the outputs (not lse); default f32"},
     {"in_place", NORM | ROPE | QK, KEY_BOOL, AT(in_place), NULL, "outputs overwrite their inputs; default false"},
-    {"layout", EVERY, KEY_UINT, AT(layout), NULL, "not 0: spread tensors over memory by odd strides, chosen by this number"},
+    {"layout", EVERY, KEY_UINT, AT(layout), NULL, "not 0: spread tensors over memory by odd strides and offsets, drawn from this seed"},
 };
 enum { KEY_COUNT = sizeof keys / sizeof keys[0] };
 
@@ -100,12 +100,12 @@ static const tensor_row tensors[] = {
     {SXT_CASE_NORM, "y", EXPECTED, FLOATS, "like x"},
     {SXT_CASE_NORM, "residual_out", EXPECTED, FLOATS, "like x"},
     {SXT_CASE_ROPE, "x", REQUIRED, FLOATS, "[T, H, D]"},
-    {SXT_CASE_ROPE, "positions", REQUIRED, I32, "[T]; with multi [planes, T]"},
+    {SXT_CASE_ROPE, "positions", REQUIRED, I32, "[T] or [B, T]; with multi [planes, T] or [planes, B, T]"},
     {SXT_CASE_ROPE, "freq_factors", OPTIONAL, F32, "[rotary_dim/2]"},
     {SXT_CASE_ROPE, "y", EXPECTED, FLOATS, "[T, H, D]"},
     {SXT_CASE_QK_NORM_ROPE, "q", REQUIRED, FLOATS, "[T, Hq, D]"},
     {SXT_CASE_QK_NORM_ROPE, "k", REQUIRED, FLOATS, "[T, Hk, D]"},
-    {SXT_CASE_QK_NORM_ROPE, "positions", REQUIRED, I32, "[T]; with multi [planes, T]"},
+    {SXT_CASE_QK_NORM_ROPE, "positions", REQUIRED, I32, "[T] or [B, T]; with multi [planes, T] or [planes, B, T]"},
     {SXT_CASE_QK_NORM_ROPE, "q_weight", OPTIONAL, FLOATS, "[D], or [Hq, 1] (a temperature per head), [Hq, D]"},
     {SXT_CASE_QK_NORM_ROPE, "k_weight", OPTIONAL, FLOATS, "[D], or [Hk, 1], [Hk, D]"},
     {SXT_CASE_QK_NORM_ROPE, "freq_factors", OPTIONAL, F32, "[rotary_dim/2]"},
@@ -114,7 +114,7 @@ static const tensor_row tensors[] = {
     {SXT_CASE_ATTENTION, "q", REQUIRED, FLOATS, "[Tq, Hq, D]"},
     {SXT_CASE_ATTENTION, "k", REQUIRED, FLOATS, "[Tk, Hk, D]"},
     {SXT_CASE_ATTENTION, "v", REQUIRED, FLOATS, "[Tk, Hk, Dv]"},
-    {SXT_CASE_ATTENTION, "positions", OPTIONAL, I32, "[Tk], with `pairing`; queries take the last Tq; with multi [planes, Tk]"},
+    {SXT_CASE_ATTENTION, "positions", OPTIONAL, I32, "[Tk] (or as for rope), with `pairing`; queries take the last Tq"},
     {SXT_CASE_ATTENTION, "q_weight", OPTIONAL, FLOATS, "[D], or [Hq, 1], [Hq, D]; with `norm`"},
     {SXT_CASE_ATTENTION, "k_weight", OPTIONAL, FLOATS, "[D], or [Hk, 1], [Hk, D]; with `norm`"},
     {SXT_CASE_ATTENTION, "freq_factors", OPTIONAL, F32, "[rotary_dim/2]"},
@@ -280,21 +280,19 @@ bool sxt_case_tensors_check(const sxt_bundle *bundle, sxt_case_op op, char error
 // ── Help ──
 
 void sxt_case_print_help(void) {
-    printf("\nTensors (any but kv_write's may have a leading batch dim; outputs in the file are expected results for --check):\n");
+    static const char *const roles[] = {"", ", optional", ", expected output"};
+    printf("\nTensors. All with tokens (T) and heads (H) may have a leading batch dim. Expected outputs are for --check.\n");
     for (int t = 0; t < TENSOR_COUNT; t++) {
-        static const char *const roles[] = {"", ", optional", ", expected output"};
         bool first = t == 0 || tensors[t].op != tensors[t - 1].op;
         printf("  %-13s %-13s %s%s\n", first ? op_names[tensors[t].op] : "", tensors[t].name, tensors[t].shape,
                roles[tensors[t].role]);
     }
-    printf("\nKeys of __metadata__ and of --set (all values are strings in the file):\n");
+    printf("\nKeys of __metadata__ and of --set (in the file all values are strings), each for the ops with a letter:\n"
+           "n norm, r rope, q qk_norm_rope, a attention, k kv_write.\n");
     for (int i = 0; i < KEY_COUNT; i++) {
-        char choices[128] = "", ops[80] = "";
+        char choices[128] = "", ops[SXT_CASE_OP_COUNT + 1] = "";
         for (int c = 0; keys[i].choices && keys[i].choices[c]; c++) join(choices, sizeof choices, keys[i].choices[c]);
-        for (int op = 0; keys[i].ops != EVERY && op < SXT_CASE_OP_COUNT; op++) {
-            if (keys[i].ops & 1u << op) join(ops, sizeof ops, op_names[op]);
-        }
-        printf("  %-17s %s%s%s\n", keys[i].name, choices, *choices ? "; " : "", keys[i].help);
-        if (*ops) printf("  %-17s (%s)\n", "", ops);
+        for (int op = 0; op < SXT_CASE_OP_COUNT; op++) ops[op] = keys[i].ops & 1u << op ? "nrqak"[op] : '.';
+        printf("  %-17s %s  %s%s%s\n", keys[i].name, ops, choices, *choices ? "; " : "", keys[i].help);
     }
 }

@@ -61,12 +61,12 @@ static void count_line(sxt_check *check, const sxt_check_line *line) {
     if (line->elements) check->worst = fmax(check->worst, line->worst_share);
 }
 
-static void judge_elements(sxt_check_line *line, const sxt_slot *slot, const void *values, const void *reference,
-                           const double *bound) {
+static void judge_elements(sxt_check_line *line, const sxt_slot *slot, const void *values, sxt_type reference_type,
+                           const void *reference, const double *bound) {
     uint64_t count = sxt_slot_count(slot);
     line->elements = true;
     for (uint64_t i = 0; i < count; i++) {
-        double value = sxt_number_get(slot->type, values, i), right = sxt_number_get(slot->type, reference, i), share;
+        double value = sxt_number_get(slot->type, values, i), right = sxt_number_get(reference_type, reference, i), share;
         if (!isfinite(value) || !isfinite(right)) share = value == right || (isnan(value) && isnan(right)) ? 0 : INFINITY;
         else if (value == right) share = bound[i] == 0 && signbit(value) != signbit(right) ? INFINITY : 0;
         else share = bound[i] > 0 ? fabs(value - right) / (SXT_BOUND_SLACK * bound[i]) : INFINITY;
@@ -106,7 +106,7 @@ static void isolate(const sxt_work *work, int stage, void *const data[SXT_MAX_SL
 static sxt_result run_magnitude(const sxt_session *reference, const sxt_work *single, void *const before[SXT_MAX_SLOTS],
                                 double **out_magnitude) {
     sxt_work work = *single;
-    int v = sxt_stage_slot(&work.stages[0], "v"), o = sxt_stage_slot(&work.stages[0], "o");
+    int v = sxt_stage_slot(&work.stages[0], "v"), o = sxt_stage_slot(&work.stages[0], "o"); // o is f32: see widen_outputs
     uint64_t v_count = sxt_slot_count(&work.slots[v]), o_count = sxt_slot_count(&work.slots[o]);
     void *data[SXT_MAX_SLOTS] = {0}, *absolute = malloc(sxt_slot_bytes(&work.slots[v]) + 1);
     double *magnitude = malloc(o_count * sizeof *magnitude + 1);
@@ -116,7 +116,6 @@ static sxt_result run_magnitude(const sxt_session *reference, const sxt_work *si
             sxt_number_put(work.slots[v].type, absolute, i, fabs(sxt_number_get(work.slots[v].type, before[v], i)));
         }
         work.slots[v].initial = absolute;
-        work.slots[o].type = SXT_TYPE_F32;
         result = run_reference(reference, &work, data);
     }
     for (uint64_t i = 0; result == SXT_OK && i < o_count; i++) magnitude[i] = ((const float *)data[o])[i];
@@ -126,37 +125,53 @@ static sxt_result run_magnitude(const sxt_session *reference, const sxt_work *si
     return result;
 }
 
+// Gives each output of the single stage an f32 slot of its own, so that the reference is not rounded to the output's
+// type and an operation in place keeps its input. kv_write stays: its rounding is what is checked.
+static void widen_outputs(sxt_work *single) {
+    sxt_stage *stage = &single->stages[0];
+    const sxt_field *fields = sxt_op_fields(stage->op);
+    if (stage->op == SXT_OP_KV_WRITE) return;
+    for (int f = 0; fields[f].name; f++) {
+        if (!fields[f].written || stage->slots[f] == SXT_NO_SLOT) continue;
+        const sxt_slot *from = &single->slots[stage->slots[f]];
+        stage->slots[f] = sxt_work_slot(single, from->name, SXT_TYPE_F32, from->shape, NULL);
+    }
+}
+
+// Judges one output of a stage. `slot` is where the device wrote it, `right` what the reference has.
+static bool judge_field(const sxt_evidence *evidence, const char *field, const sxt_slot *slot, const void *values,
+                        double limit, sxt_check *check) {
+    int at = sxt_stage_slot(evidence->stage, field);
+    sxt_type type = evidence->work->slots[at].type;
+    const void *right = evidence->reference[at];
+    double *bound = malloc(sxt_slot_count(slot) * sizeof *bound + 1);
+    if (!bound) return false;
+    sxt_bound(evidence, field, slot->type, bound);
+    sxt_check_line *line = add_line(check, slot->name, "reference", sxt_relative_error(slot, values, type, right), limit);
+    judge_elements(line, slot, values, type, right, bound);
+    count_line(check, line);
+    free(bound);
+    return true;
+}
+
 static sxt_result judge_stage(const sxt_session *reference, const sxt_work *work, int stage,
                               void *const data[SXT_MAX_SLOTS], double condition, sxt_check *check) {
     sxt_work single;
-    void *right[SXT_MAX_SLOTS] = {0}, *before[SXT_MAX_SLOTS];
-    double *magnitude = NULL, *bound = NULL;
+    void *right[SXT_MAX_SLOTS] = {0}, *before[SXT_MAX_SLOTS] = {0};
+    double *magnitude = NULL;
     isolate(work, stage, data, &single);
-    const sxt_field *fields = sxt_op_fields(single.stages[0].op);
-    for (int i = 0; i < work->slot_count; i++) {
-        before[i] = (void *)(uintptr_t)(single.slots[i].initial ? single.slots[i].initial : data[i]);
-    }
+    widen_outputs(&single);
+    for (int i = 0; i < single.slot_count; i++) before[i] = (void *)(uintptr_t)single.slots[i].initial;
     sxt_result result = run_reference(reference, &single, right);
-    if (result == SXT_OK && single.stages[0].op == SXT_OP_ATTENTION) {
-        result = run_magnitude(reference, &single, before, &magnitude);
-    }
-    sxt_evidence evidence = {.work = &single, .stage = &single.stages[0], .before = before, .reference = right, .magnitude = magnitude};
+    const sxt_stage *alone = &single.stages[0];
+    if (result == SXT_OK && alone->op == SXT_OP_ATTENTION) result = run_magnitude(reference, &single, before, &magnitude);
+    sxt_evidence evidence = {.work = &single, .stage = alone, .before = before, .reference = right, .magnitude = magnitude};
+    const sxt_field *fields = sxt_op_fields(alone->op);
     for (int f = 0; fields[f].name && result == SXT_OK; f++) {
-        int slot = single.stages[0].slots[f];
+        int slot = work->stages[stage].slots[f];
         if (!fields[f].written || slot == SXT_NO_SLOT) continue;
-        bound = malloc(sxt_slot_count(&single.slots[slot]) * sizeof *bound + 1);
-        if (!bound) {
-            result = SXT_ERROR_OUT_OF_MEMORY;
-            break;
-        }
-        sxt_bound(&evidence, fields[f].name, bound);
-        bool exact = single.stages[0].op == SXT_OP_KV_WRITE;
-        double error = sxt_relative_error(&single.slots[slot], data[slot], single.slots[slot].type, right[slot]);
-        double limit = exact ? 0 : sxt_bound_relative(&single, slot) * condition;
-        sxt_check_line *line = add_line(check, work->slots[slot].name, "reference", error, limit);
-        judge_elements(line, &single.slots[slot], data[slot], right[slot], bound);
-        count_line(check, line);
-        free(bound);
+        double limit = alone->op == SXT_OP_KV_WRITE ? 0 : fmax(sxt_bound_relative(&single, alone->slots[f]), sxt_bound_relative_type(work->slots[slot].type));
+        if (!judge_field(&evidence, fields[f].name, &work->slots[slot], data[slot], limit * condition, check)) result = SXT_ERROR_OUT_OF_MEMORY;
     }
     free(magnitude);
     sxt_data_free(right);

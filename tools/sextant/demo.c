@@ -28,8 +28,8 @@ static void make_layer(layer *out) {
     fill(&random, out->k, sizeof out->k / sizeof *out->k, 3);
     fill(&random, out->v, sizeof out->v / sizeof *out->v, 1);
     for (int i = 0; i < CHANNELS; i++) {
-        out->q_gain[i] = (float)exp(0.5 * sxt_random_normal(&random));
-        out->k_gain[i] = (float)exp(0.5 * sxt_random_normal(&random));
+        out->q_gain[i] = (float)exp(0.25 * sxt_random_normal(&random));
+        out->k_gain[i] = (float)exp(0.25 * sxt_random_normal(&random));
     }
     for (int i = 0; i < TOKENS; i++) {
         out->positions[i] = i;
@@ -96,8 +96,7 @@ static void add_swapped(sxt_work *work, const char *name, int in, int gain, int 
 }
 
 // Logits of head 0 for every pair of tokens, q and k computed on the device, multiplied here in double.
-static sxt_result find_logits(const sxt_session *session, const layer *input, bool swapped, const int32_t *at, double *out_logits,
-                              char *failed, size_t size) {
+static sxt_result find_logits(const sxt_session *session, const layer *input, bool swapped, const int32_t *at, double *out_logits) {
     static const uint32_t shape[4] = {1, TOKENS, 1, CHANNELS};
     sxt_work work = {0};
     sxt_rig rig;
@@ -141,7 +140,6 @@ static sxt_result find_logits(const sxt_session *session, const layer *input, bo
             out_logits[i * TOKENS + j] = sum / sqrt(CHANNELS);
         }
     }
-    snprintf(failed, size, "%s", rig.failed);
     sxt_rig_finish(&rig);
     free(q);
     free(k);
@@ -149,13 +147,12 @@ static sxt_result find_logits(const sxt_session *session, const layer *input, bo
 }
 
 // By how much, relative to their size, the logits move when every position moves by SHIFT.
-static sxt_result find_drift(const sxt_session *session, const layer *input, bool swapped, double *out_drift, char *failed,
-                             size_t size) {
+static sxt_result find_drift(const sxt_session *session, const layer *input, bool swapped, double *out_drift) {
     double *here = malloc(sizeof(double) * TOKENS * TOKENS), *there = malloc(sizeof(double) * TOKENS * TOKENS);
     double moved = 0, length = 0;
     sxt_result result = here && there ? SXT_OK : SXT_ERROR_OUT_OF_MEMORY;
-    if (result == SXT_OK) result = find_logits(session, input, swapped, input->positions, here, failed, size);
-    if (result == SXT_OK) result = find_logits(session, input, swapped, input->shifted, there, failed, size);
+    if (result == SXT_OK) result = find_logits(session, input, swapped, input->positions, here);
+    if (result == SXT_OK) result = find_logits(session, input, swapped, input->shifted, there);
     for (int i = 0; i < TOKENS * TOKENS && result == SXT_OK; i++) {
         moved += (here[i] - there[i]) * (here[i] - there[i]);
         length += here[i] * here[i];
@@ -168,10 +165,10 @@ static sxt_result find_drift(const sxt_session *session, const layer *input, boo
 
 // ── What is shown ──
 
-static sxt_result show_order(const sxt_session *session, const layer *input, bool *out_ok, char *failed, size_t size) {
+static sxt_result show_order(const sxt_session *session, const layer *input, bool *out_ok) {
     double right, swapped;
-    sxt_result result = find_drift(session, input, false, &right, failed, size);
-    if (result == SXT_OK) result = find_drift(session, input, true, &swapped, failed, size);
+    sxt_result result = find_drift(session, input, false, &right);
+    if (result == SXT_OK) result = find_drift(session, input, true, &swapped);
     if (result != SXT_OK) return result;
     printf("\nWhy the order is law: move every position by %d, and attention should not notice.\n", SHIFT);
     printf("  norm, then RoPE    logits move by %.1e of their size: rounding, no more\n", right);
@@ -221,7 +218,7 @@ static sxt_result show_check(const sxt_args *args, sxt_rig *rig, bool *out_ok, i
 }
 
 static int show(const sxt_args *args, const sxt_session *session, const layer *input, const sxt_work *work, sxt_rig *rig) {
-    char variants[SXT_MAX_STAGES][128] = {{0}}, failed[160] = "";
+    char variants[SXT_MAX_STAGES][128] = {{0}};
     bool right = true, ordered = true;
     int exit_code = SXT_EXIT_DONE;
     printf("Sextant: one attention layer of Qwen3-0.6B's shape, %d tokens, %d query and %d key heads of %d channels,\n"
@@ -240,8 +237,8 @@ static int show(const sxt_args *args, const sxt_session *session, const layer *i
         fflush(stdout);
         result = show_check(args, rig, &right, &exit_code);
     }
-    if (result == SXT_OK && exit_code == SXT_EXIT_DONE) result = show_order(session, input, &ordered, failed, sizeof failed);
-    if (result != SXT_OK) return sxt_session_fail(session, result, *failed ? failed : rig->failed);
+    if (result == SXT_OK && exit_code == SXT_EXIT_DONE) result = show_order(session, input, &ordered);
+    if (result != SXT_OK) return sxt_session_fail(session, result, "demo");
     if (exit_code != SXT_EXIT_DONE) return exit_code;
     if (!right || !ordered) {
         printf("\nFAIL: this device's results are not right. `sextant verify` tells more.\n");

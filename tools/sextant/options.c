@@ -7,16 +7,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const sxt_option common[] = {
-    {0, "device", "N|NAME|reference", false,
+enum { DEVICE, DISABLE, QUIET, VERBOSE, HELP, COMMON_COUNT };
+
+static const sxt_option common[COMMON_COUNT] = {
+    [DEVICE] = {0, "device", "N|NAME|reference", false,
      "device by number or part of its name (see `sextant devices`); reference = the\n"
      "CPU reference in double precision; default: the best Vulkan device"},
-    {0, "disable", "CAP,CAP", false, "act as if the device lacked these, e.g. storage16,subgroup_arithmetic"},
-    {'q', "quiet", NULL, false, "no warnings and no progress on stderr"},
-    {'v', "verbose", NULL, false, "the library's whole log on stderr"},
-    {'h', "help", NULL, false, "this text"},
+    [DISABLE] = {0, "disable", "CAP,CAP", false, "act as if the device lacked these, e.g. storage16,subgroup_arithmetic"},
+    [QUIET] = {'q', "quiet", NULL, false, "no warnings and no progress on stderr"},
+    [VERBOSE] = {'v', "verbose", NULL, false, "the library's whole log on stderr"},
+    [HELP] = {'h', "help", NULL, false, "this text"},
 };
-enum { COMMON_COUNT = sizeof common / sizeof common[0], COMMON_BASE = 1000, OWN_BASE = 2000 };
+// Ids for getopt: above any letter, and telling the tables apart.
+enum { COMMON_BASE = 1000, OWN_BASE = 2000 };
 
 static void print_option(const sxt_option *option) {
     char left[64];
@@ -78,15 +81,17 @@ static bool take_own(const sxt_command *command, int place, sxt_args *args) {
 }
 
 static void take_common(int place, sxt_args *args) {
-    switch (common[place].name[0]) {
-    case 'd':
-        if (strcmp(common[place].name, "device") == 0) args->device = optarg;
-        else args->disable = optarg;
+    switch (place) {
+    case DEVICE:
+        args->device = optarg;
         break;
-    case 'q':
+    case DISABLE:
+        args->disable = optarg;
+        break;
+    case QUIET:
         args->quiet = true;
         break;
-    case 'v':
+    case VERBOSE:
         args->verbose = true;
         break;
     }
@@ -117,7 +122,7 @@ bool sxt_args_parse(const sxt_command *command, int argc, char **argv, sxt_args 
             *out_exit = bad_usage(command, "given too often: --", command->options[place - OWN_BASE].name);
             return false;
         }
-        if (common[place - COMMON_BASE].letter == 'h') {
+        if (place == COMMON_BASE + HELP) {
             print_help(command);
             *out_exit = SXT_EXIT_DONE;
             return false;

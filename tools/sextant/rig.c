@@ -94,7 +94,6 @@ sxt_result sxt_rig_init(sxt_rig *rig, const sxt_session *session, const sxt_work
         rig->tensors[i].type = slot->type;
         memcpy(rig->tensors[i].shape, slot->shape, sizeof slot->shape);
         uint64_t bytes = place(&rig->tensors[i], guarded, work->layout, i);
-        snprintf(rig->failed, sizeof rig->failed, "tensor %s (%llu bytes)", slot->name, (unsigned long long)bytes);
         result = sxt_buffer_create(session->device, &(sxt_buffer_desc){.bytes = bytes, .name = slot->name}, &rig->buffers[i]);
         rig->tensors[i].buffer = rig->buffers[i];
         if (result == SXT_OK) result = upload(rig, i, bytes);
@@ -122,16 +121,10 @@ void sxt_rig_desc(const sxt_rig *rig, const sxt_stage *stage, sxt_work_desc *out
     }
 }
 
-static const char *const op_names[SXT_OP_COUNT] = {
-    [SXT_OP_NORM] = "norm",         [SXT_OP_ROPE] = "rope",           [SXT_OP_QK_NORM_ROPE] = "qk_norm_rope",
-    [SXT_OP_KV_WRITE] = "kv_write", [SXT_OP_ATTENTION] = "attention",
-};
-
 sxt_result sxt_rig_prepare(sxt_rig *rig, int stage, char *out_text, size_t size) {
     sxt_work_desc desc;
     const sxt_stage *at = &rig->work->stages[stage];
     sxt_rig_desc(rig, at, &desc);
-    snprintf(rig->failed, sizeof rig->failed, "%s", op_names[at->op]);
     sxt_result result = sxt_prepare(rig->session->device, at->op, &desc);
     return result == SXT_OK ? sxt_describe(rig->session->device, at->op, &desc, out_text, size) : result;
 }
@@ -140,7 +133,6 @@ sxt_result sxt_rig_record(sxt_rig *rig, int stage) {
     sxt_work_desc desc;
     const sxt_stage *at = &rig->work->stages[stage];
     sxt_rig_desc(rig, at, &desc);
-    snprintf(rig->failed, sizeof rig->failed, "%s", op_names[at->op]);
     return sxt_record(rig->stream, at->op, &desc);
 }
 
@@ -185,7 +177,6 @@ sxt_result sxt_rig_read(sxt_rig *rig, int slot, void *out_data, bool *out_damage
     const sxt_tensor *tensor = &rig->tensors[slot];
     uint64_t bytes = sxt_buffer_size(rig->buffers[slot]);
     if (out_damaged) *out_damaged = false;
-    snprintf(rig->failed, sizeof rig->failed, "reading %s", rig->work->slots[slot].name);
     if (!rig->guarded && is_dense(tensor)) {
         uint64_t dense_bytes = sxt_slot_bytes(&rig->work->slots[slot]);
         return dense_bytes ? sxt_buffer_read(rig->buffers[slot], tensor->offset_bytes, out_data, dense_bytes) : SXT_OK;

@@ -17,7 +17,6 @@ typedef struct sxt_rig {
     sxt_stream *stream;
     double stage_us[SXT_MAX_STAGES]; // of the latest run
     bool device_clock;               // measured by GPU timestamps; else wall time around submission and wait
-    char failed[160];                // where the latest failure was, for a message
 } sxt_rig;
 
 // Creates buffers and uploads. Work and session must outlive the rig; a rig that failed must still be finished.

@@ -36,7 +36,7 @@ static void print_times(const sxt_rig *rig, char variants[][128]) {
         const sxt_stage *stage = &rig->work->stages[i];
         double us = rig->stage_us[i], flops = sxt_stage_flops(rig->work, stage), bytes = sxt_stage_bytes(rig->work, stage);
         printf("kernel    %s\n", variants[i]);
-        printf("time      %.1f us (%s)", us, rig->device_clock ? "GPU clock" : "wall clock: this device has no timestamps");
+        printf("time      %.1f us (%s)", us, rig->device_clock ? "device clock" : "wall clock: this device has no timestamps");
         if (us > 0 && flops > 0) printf(", %.2f GFLOP/s", flops / us * 1e-3);
         if (us > 0) printf(", %.2f GB/s", bytes / us * 1e-3);
         putchar('\n');
@@ -45,7 +45,7 @@ static void print_times(const sxt_rig *rig, char variants[][128]) {
     if (rig->work->stage_count > 1) printf("total     %.1f us\n", total);
 }
 
-static void print_check(const sxt_work *work, const sxt_check *check) {
+static void print_check(const sxt_check *check) {
     for (int i = 0; i < check->line_count; i++) {
         const sxt_check_line *line = &check->lines[i];
         printf("check     %s %s: relative error %.2e against the %s (limit %.1e)", line->slot, line->ok ? "ok" : "FAIL",
@@ -58,7 +58,6 @@ static void print_check(const sxt_work *work, const sxt_check *check) {
         }
     }
     if (*check->damage) printf("check     FAIL %s\n", check->damage);
-    (void)work;
 }
 
 static sxt_dtype dtype_of(sxt_type type) {
@@ -94,7 +93,7 @@ static int check_rig(const sxt_args *args, sxt_rig *rig) {
         if (result != SXT_OK) {
             exit_code = sxt_session_fail(rig->session, result, "check");
         } else {
-            print_check(rig->work, &check);
+            print_check(&check);
             exit_code = check.ok ? SXT_EXIT_DONE : SXT_EXIT_CHECK_FAILED;
         }
     }
@@ -112,9 +111,7 @@ static int run_work(const sxt_args *args, const sxt_session *session, const sxt_
     if (result == SXT_OK) result = sxt_rig_run(&rig);
     int exit_code = SXT_EXIT_DONE;
     if (result != SXT_OK) {
-        char where[512];
-        snprintf(where, sizeof where, "%s: %s", args->operand, rig.failed);
-        exit_code = sxt_session_fail(session, result, where);
+        exit_code = sxt_session_fail(session, result, args->operand);
     } else {
         printf("device    %s\n", session->info->name);
         print_times(&rig, variants);

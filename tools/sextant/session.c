@@ -84,9 +84,6 @@ void sxt_session_close(sxt_session *session) {
 }
 
 int sxt_session_fail(const sxt_session *session, sxt_result result, const char *what) {
-    const char *reason = *session->last ? session->last : sxt_result_name(result);
     int exit_code = result == SXT_ERROR_INVALID ? SXT_EXIT_BAD_INPUT : SXT_EXIT_NO_DEVICE;
-    if (result == SXT_ERROR_UNSUPPORTED && *session->last == '\0') reason = "this device has no kernel for it";
-    if (result == SXT_TIMEOUT) reason = "the device did not finish in time";
-    return sxt_fail(exit_code, "%s: %s", what, reason);
+    return sxt_fail(exit_code, "%s: %s", what, *session->last ? session->last : sxt_result_name(result));
 }
