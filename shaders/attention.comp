@@ -86,7 +86,7 @@ void fetch_k(uint key0, uint quad0) {
     [[unroll]] for (uint n = 0; n < FETCHES; n++) {
         uint slot = thread + n * THREADS;
         uint key = min(key0 + slot / CHUNK, pc.k_tokens - 1u), c = quad0 + slot % CHUNK;
-        fetched[n] = c < (pc.dims & 0xffu) ? k_load4(k_row(at, key) + c * 4u, K_ALIGNED) : vec4(0);
+        fetched[n] = c < (pc.dims & 0xffu) ? k_quad(k_row(at, key) + c * 4u) : vec4(0);
     }
 }
 
@@ -166,7 +166,7 @@ void accumulate(uint key0) {
     [[dont_unroll]] for (uint j = 0; j < KEYS; j += 4u) {
         vec4 values[4];
         [[unroll]] for (uint n = 0; n < 4; n++)
-            values[n] = v_load4(v_row(at, key0 + j + n) + quad * 4u, V_ALIGNED);
+            values[n] = v_quad(v_row(at, key0 + j + n) + quad * 4u);
         [[unroll]] for (uint i = 0; i < OUT_ROWS; i++) {
             vec4 weights = p_tile[out_row(i) * P_PITCH + j / 4u];
             [[unroll]] for (uint n = 0; n < 4; n++)
@@ -178,7 +178,7 @@ void accumulate(uint key0) {
 // For tiles in which some row does not see some key. Such a key may hold NaN, and 0·NaN must not come in.
 void accumulate_seen(uint key0, uint count) {
     [[dont_unroll]] for (uint j = 0; j < count; j++) {
-        vec4 value = v_load4(v_row(at, key0 + j) + quad * 4u, V_ALIGNED);
+        vec4 value = v_quad(v_row(at, key0 + j) + quad * 4u);
         [[unroll]] for (uint i = 0; i < OUT_ROWS; i++) {
             float weight = p_tile[out_row(i) * P_PITCH + j / 4u][j % 4u];
             tile_out[i] += weight == 0.0 ? vec4(0) : value * weight;

@@ -53,14 +53,14 @@ vec4 load_k(uint index) {
     if (K_TYPE == SXT_ATTENTION_ANY_TYPE) {
         LOAD_ANY(k_words, index, SXT_ATTENTION_K_TYPE_SHIFT)
     }
-    return k_load4(index, K_ALIGNED);
+    return k_quad(index);
 }
 
 vec4 load_v(uint index) {
     if (V_TYPE == SXT_ATTENTION_ANY_TYPE) {
         LOAD_ANY(v_words, index, SXT_ATTENTION_V_TYPE_SHIFT)
     }
-    return v_load4(index, V_ALIGNED);
+    return v_quad(index);
 }
 
 row lane_row(uint r) {

@@ -1,5 +1,5 @@
-// sxt_kv_write: an invocation moves four channels of one row. Elements of the cache's own type are moved as bits, others
-// through f32, which holds every f16 and bf16 exactly: one rounding.
+// sxt_kv_write: an invocation moves four channels of one row. Elements of the cache's own type are moved as bits,
+// others through f32, which holds every f16 and bf16 exactly: one rounding.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/storage.glsl"
@@ -32,7 +32,9 @@ uint convert(uint bits, uint from, uint to) {
 // move_name: channels 4·quad and on of a row, as many as there are.
 #define MOVE(name, cache, from, to)                                                                                    \
     uint name##_bits(uint i) {                                                                                         \
-        return from == SXT_STORE_F32 ? SXT_AT(name##_words, i) : (SXT_AT(name##_words, i >> 1) >> ((i & 1u) << 4)) & 0xffffu; \
+        if (from == SXT_STORE_F32)                                                                                     \
+            return SXT_AT(name##_words, i);                                                                            \
+        return (SXT_AT(name##_words, i >> 1) >> ((i & 1u) << 4)) & 0xffffu;                                            \
     }                                                                                                                  \
     void move_##name(uint source, uint target, uint channels) {                                                        \
         if (!ALIGNED) {                                                                                                \
@@ -72,7 +74,9 @@ void main() {
         return;
     uint quad = item % quads, row = item / quads;
     uint head = row % push.heads, token = row / push.heads % push.tokens, batch = row / push.heads / push.tokens;
-    uint cache_row = SLOTS ? uint(SXT_AT(slots, push.slots_base + batch * push.slots_batch + token)) : push.first_row + token;
+    uint cache_row = push.first_row + token;
+    if (SLOTS)
+        cache_row = uint(SXT_AT(slots, push.slots_base + batch * push.slots_batch + token));
     if (cache_row >= (is_k ? push.k_cache_rows : push.v_cache_rows)) // -1 too
         return;
     if (is_k)

@@ -1,5 +1,5 @@
-// sxt_norm: LANES invocations take one row, GROUP/LANES rows a workgroup. Each lane reads and writes the same elements in every
-// pass, so that y may be x, and residual_out x or residual.
+// sxt_norm: LANES invocations take one row, GROUP/LANES rows a workgroup. Each lane reads and writes the same
+// elements in every pass, so that y may be x, and residual_out x or residual.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/features.glsl"
@@ -31,7 +31,8 @@ SXT_INPUT(bias, SXT_NORM_BINDING_BIAS, BIAS_TYPE)
 SXT_INPUT(residual, SXT_NORM_BINDING_RESIDUAL, RESIDUAL_TYPE)
 SXT_OUTPUT(residual_out, SXT_NORM_BINDING_RESIDUAL_OUT, RESIDUAL_OUT_TYPE)
 
-// This invocation's row: where it starts in each tensor. A workgroup's last rows may be past the end: they have no channels.
+// This invocation's row: where it starts in each tensor. A workgroup's last rows may be past the end: they have no
+// channels.
 uint lane, channels, quads; // quads: whole fours of channels; where ALIGNED, there is nothing else
 uint x_row, y_row, weight_row, bias_row, residual_row, residual_out_row;
 

@@ -1,6 +1,6 @@
-// sxt_qk_norm_rope: a workgroup takes one token and some of its heads, LANES invocations a head, GROUP/LANES heads at a time;
-// the z workgroups share out the heads. A lane makes the angles of its units once, holds its channels of a head in registers
-// from load to store, and writes where it read, so that outputs may be in place.
+// sxt_qk_norm_rope: a workgroup takes one token and some of its heads, LANES invocations a head, GROUP/LANES heads at
+// a time; the z workgroups share out the heads. A lane makes the angles of its units once, holds its channels of a
+// head in registers from load to store, and writes where it read, so that outputs may be in place.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/storage.glsl"
@@ -45,9 +45,9 @@ SXT_UNIT_STORE(q_out)
 SXT_UNIT_STORE(k_out)
 
 uint lane, units;          // units: of a head
-vec4 lo[UNITS], hi[UNITS];      // this lane's: unit lane + i·LANES; 0 past the end
+vec4 lo[UNITS], hi[UNITS]; // this lane's: unit lane + i·LANES; 0 past the end
 
-// How many of a unit's channels, lo and then hi, are really there: centred sums must leave out the rest.
+// Which of a unit's four channels from `first` on (0: lo, 4: hi) are really there: centred sums must leave out the rest.
 bvec4 present(uint unit, uint first) {
     bvec4 there;
     for (uint k = 0u; k < 4u; k++)
@@ -123,7 +123,8 @@ void main() {
     uint place = sxt_place();
     lane = place % LANES;
     sxt_rope_begin(push.channels);
-    uint all_units = sxt_rotary_units + (push.channels - sxt_rotary.rotary_dim + SXT_UNIT_CHANNELS - 1u) / SXT_UNIT_CHANNELS;
+    uint other = push.channels - sxt_rotary.rotary_dim;
+    uint all_units = sxt_rotary_units + (other + SXT_UNIT_CHANNELS - 1u) / SXT_UNIT_CHANNELS;
 
     vec4 cosine[UNITS], sine[UNITS];
     for (uint i = 0u; i < UNITS; i++)

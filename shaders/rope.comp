@@ -1,5 +1,5 @@
-// sxt_rope: an invocation takes one unit of channels of one token, makes its angles once, and rotates it in some of the heads:
-// the z workgroups share them out. It reads and writes the same elements, so that y may be x.
+// sxt_rope: an invocation takes one unit of channels of one token, makes its angles once, and rotates it in some of
+// the heads: the z workgroups share them out. It reads and writes the same elements, so that y may be x.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #include "lib/storage.glsl"

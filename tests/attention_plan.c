@@ -136,8 +136,8 @@ Test(attention_plan, variant_tells_kernel_and_geometry) {
         int device;
         const char *text;
     } rows[] = {
-        {NVIDIA, "attention.subgroup d128 rows 32 keys 64 grid 256x1"},
-        {AMD, "attention.subgroup d128 rows 32 keys 64 grid 256x1"},
+        {NVIDIA, "attention.subgroup d128 rows 32 keys 32 grid 256x1"},
+        {AMD, "attention.subgroup d128 rows 32 keys 32 grid 256x1"},
         {BASELINE, "attention.tile d128 rows 16 keys 32 grid 512x1"},
         {LAVAPIPE_8, "attention.software d128 rows 16 keys 2 grid 512x1"},
         {SWIFTSHADER, "attention.software d128 rows 8 keys 2 grid 1024x1"},
@@ -146,6 +146,19 @@ Test(attention_plan, variant_tells_kernel_and_geometry) {
         sxt_plan plan;
         plan_on(rows[i].device, &prefill, &plan);
         cr_expect_str_eq(plan.variant, rows[i].text);
+    }
+}
+
+Test(attention_plan, lavapipe_is_reached_by_address_where_it_can_be) {
+    sxt_attention_desc desc = causal(64, 64, 4, 4, 64);
+    sxt_caps caps = caps_of(LAVAPIPE_8);
+    sxt_plan plan;
+    for (int address = 0; address < 2; address++) {
+        caps.buffer_address = address;
+        cr_assert_eq(sxt_attention_plan(&caps, &desc, &plan), SXT_OK);
+        cr_expect_eq(plan.dispatches[0].by_address, address);
+        cr_expect_eq(plan.dispatches[0].shader,
+                     address ? SXT_SHADER_ATTENTION_SOFTWARE_ADDRESS : SXT_SHADER_ATTENTION_SOFTWARE_S16);
     }
 }
 

@@ -1,5 +1,5 @@
-// The interface headers say the same to C and to GLSL: every struct of shaders/interface/ that a SPIR-V module lays out in
-// memory has the members and offsets of the C struct, and no push-constant block goes unchecked.
+// The interface headers say the same to C and to GLSL: every struct of shaders/interface/ that a SPIR-V module lays
+// out in memory has the members and offsets of the C struct, and no push-constant block goes unchecked.
 #include <criterion/criterion.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,8 @@ typedef struct field {
     size_t offset;
 } field;
 
-#define FIELD(type, member) {#type, #member, offsetof(struct type, member)}
+#define FIELD(type, member)                                                                                            \
+    { #type, #member, offsetof(struct type, member) }
 
 static const field fields[] = {
     FIELD(sxt_view, base),
@@ -149,8 +150,7 @@ static const uint32_t *next(const module *m, const uint32_t *at, uint32_t op, ui
     const uint32_t *end = m->words + m->count;
     for (at = at ? at + (*at >> 16) : m->words + HEADER_WORDS; at < end; at += *at >> 16) {
         cr_assert(*at >> 16 > 0, "%s: an instruction of no words", m->name);
-        if ((*at & 0xffff) == op && (id == 0 || at[1] == id))
-            return at;
+        if ((*at & 0xffff) == op && (id == 0 || at[1] == id)) return at;
     }
     return NULL;
 }
@@ -163,8 +163,7 @@ static const char *name_of(const module *m, uint32_t id) {
 static const char *member_name(const module *m, uint32_t id, uint32_t member) {
     const uint32_t *name = NULL;
     while ((name = next(m, name, OP_MEMBER_NAME, id)))
-        if (name[2] == member)
-            return (const char *)&name[3];
+        if (name[2] == member) return (const char *)&name[3];
     return "";
 }
 
@@ -174,14 +173,13 @@ static uint32_t faults_of_struct(const module *m, uint32_t id, uint32_t *out_mem
     const char *type = name_of(m, id);
     *out_members = 0;
     for (const uint32_t *d = NULL; (d = next(m, d, OP_MEMBER_DECORATE, id));) {
-        if (d[3] != DECORATION_OFFSET)
-            continue;
+        if (d[3] != DECORATION_OFFSET) continue;
         const char *member = member_name(m, id, d[2]);
         bool same = false;
         for (int i = 0; i < FIELD_COUNT && !same; i++)
-            same = strcmp(fields[i].type, type) == 0 && strcmp(fields[i].member, member) == 0 && fields[i].offset == d[4];
-        if (!same)
-            cr_log_warn("%s: %s.%s at byte %u is not so in C", m->name, type, member, d[4]);
+            same =
+                strcmp(fields[i].type, type) == 0 && strcmp(fields[i].member, member) == 0 && fields[i].offset == d[4];
+        if (!same) cr_log_warn("%s: %s.%s at byte %u is not so in C", m->name, type, member, d[4]);
         faults += !same;
         *out_members += 1;
     }
@@ -196,8 +194,7 @@ static summary check(const module *m) {
     summary sum = {0};
     for (const uint32_t *s = NULL; (s = next(m, s, OP_TYPE_STRUCT, 0));) {
         uint32_t c = c_members(name_of(m, s[1])), members;
-        if (c == 0)
-            continue;
+        if (c == 0) continue;
         uint32_t faults = faults_of_struct(m, s[1], &members);
         if (members == 0) // a copy in registers, which has no layout
             continue;
@@ -207,8 +204,7 @@ static summary check(const module *m) {
     }
     // A push block has one member, of a struct that the table knows.
     for (const uint32_t *v = NULL; (v = next(m, v, OP_VARIABLE, 0));) {
-        if (v[3] != STORAGE_PUSH_CONSTANT)
-            continue;
+        if (v[3] != STORAGE_PUSH_CONSTANT) continue;
         const uint32_t *pointer = next(m, NULL, OP_TYPE_POINTER, v[1]);
         const uint32_t *block = next(m, NULL, OP_TYPE_STRUCT, pointer[3]);
         sum.pushes++;

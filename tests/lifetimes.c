@@ -185,17 +185,22 @@ static bool memory_is_counted(void) {
 #endif
 }
 
+// Enough cycles for the second half to be free of what the first ones keep.
+static uint32_t cycles(uint32_t count) {
+    return memory_is_counted() ? count : count / 10;
+}
+
 enum { ALLOWED_KIB = 512 };
 
 Test(lifetimes, a_thousand_cycles_do_not_grow) {
     sxt_device *device = sxt_test_open(&messages);
-    const long growth = growth_kib(cycle_of_objects, device, sxt_test_cases(1000));
+    const long growth = growth_kib(cycle_of_objects, device, cycles(1000));
     sxt_device_close(&device);
     if (memory_is_counted()) cr_assert_lt(growth, ALLOWED_KIB, "grew by %ld KiB", growth);
 }
 
 Test(lifetimes, devices_opened_and_closed_do_not_grow) {
-    const long growth = growth_kib(cycle_of_devices, NULL, sxt_test_cases(60));
+    const long growth = growth_kib(cycle_of_devices, NULL, cycles(60));
     if (memory_is_counted()) cr_assert_lt(growth, 2 * ALLOWED_KIB, "grew by %ld KiB", growth);
 }
 

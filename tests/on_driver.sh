@@ -3,7 +3,7 @@
 #
 #   none           no driver at all: for what must work without Vulkan
 #   lavapipe       Mesa's driver for the CPU, subgroups as wide as its default;  lavapipe-128, -256, -512: of 4, 8, 16 lanes
-#   baseline       lavapipe without anything that Vulkan 1.2 leaves optional
+#   baseline       lavapipe without anything that Vulkan 1.2 leaves optional, and with the smallest limits that it allows
 #   swiftshader    Google's, with small limits: subgroups of 4, no 16-bit types
 #   validation     lavapipe under the validation layer, for its synchronisation checks without buffer_address, of which
 #                  they see nothing; any message fails the test
@@ -36,7 +36,7 @@ reference) export SEXTANT_TEST_DEVICE=reference ;;
 lavapipe-*) export LP_NATIVE_VECTOR_WIDTH="${driver#lavapipe-}" ;;
 baseline)
     caps=subgroup_arithmetic,subgroup_shuffle,subgroup_size_control,storage16,fp16,bf16,storage8,int8,int16,int64,int_dot
-    export SEXTANT_TEST_DISABLE="$caps,buffer_address,matrix,matrix2"
+    export SEXTANT_TEST_DISABLE="$caps,buffer_address,matrix,matrix2" SEXTANT_TEST_LIMITS=yes
     ;;
 validation)
     layer=$(manifest /usr/share/vulkan/explicit_layer.d VkLayer_khronos_validation.json)

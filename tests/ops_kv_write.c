@@ -21,9 +21,8 @@ static bool is_nan_bits(sxt_type type, uint32_t bits) {
     case SXT_TYPE_F32: return (bits & 0x7fffffff) > 0x7f800000;
     case SXT_TYPE_F16: return (bits & 0x7fff) > 0x7c00;
     case SXT_TYPE_BF16: return (bits & 0x7fff) > 0x7f80;
-    case SXT_TYPE_I32: break;
+    default: return false;
     }
-    return false;
 }
 
 // Any number that there is but NaN: all exponents, subnormals, both zeros, both infinities. Half of them sit at or next to

@@ -15,8 +15,7 @@ static const char *const device_names[] = {"nvidia", "amd", "intel", "lavapipe",
 static sxt_caps caps_of(int device) {
     sxt_caps caps;
     sxt_caps_baseline(&caps);
-    if (device == BASELINE)
-        return caps;
+    if (device == BASELINE) return caps;
     caps.subgroup_arithmetic = caps.subgroup_shuffle = true;
     caps.subgroup_size_control = caps.storage16 = device != SWIFTSHADER;
     caps.software = device == LAVAPIPE || device == SWIFTSHADER;
@@ -66,8 +65,7 @@ static void expect_runnable(const sxt_caps *caps, const char *device, const sxt_
                       device, text, axis, d->groups[axis]);
         for (uint32_t b = 0; b < d->binding_count; b++) {
             const sxt_binding *binding = &d->bindings[b];
-            if (binding->kind != SXT_BINDING_BUFFER)
-                continue;
+            if (binding->kind != SXT_BINDING_BUFFER) continue;
             cr_expect_eq(binding->offset % caps->storage_align, 0u, "%s: %s", device, text);
             cr_expect_leq(binding->bytes, caps->storage_range, "%s: %s", device, text);
             cr_expect(binding->hazard_offset >= binding->offset &&
@@ -76,8 +74,7 @@ static void expect_runnable(const sxt_caps *caps, const char *device, const sxt_
         }
         if (!caps->subgroup_arithmetic)
             cr_expect_null(strstr(sxt_shaders[d->shader].name, "subgroup"), "%s: %s", device, text);
-        if (!caps->storage16)
-            cr_expect_null(strstr(sxt_shaders[d->shader].name, "s16"), "%s: %s", device, text);
+        if (!caps->storage16) cr_expect_null(strstr(sxt_shaders[d->shader].name, "s16"), "%s: %s", device, text);
         cr_expect(d->subgroup_size == 0 || (caps->subgroup_size_control && d->spec[0] % d->subgroup_size == 0),
                   "%s: %s: asks for subgroups of %u in a workgroup of %u", device, text, d->subgroup_size, d->spec[0]);
     }
@@ -128,7 +125,8 @@ Test(plan, storage_range_and_binding_count_are_limits) {
     sxt_caps caps = caps_of(BASELINE);
     sxt_dispatch dispatch = {0};
     uint32_t base;
-    sxt_tensor fits = dense(SXT_TYPE_F32, 1, 1, 1, (128u << 20) / 4), past = dense(SXT_TYPE_F32, 1, 1, 1, (128u << 20) / 4 + 1);
+    sxt_tensor fits = dense(SXT_TYPE_F32, 1, 1, 1, (128u << 20) / 4),
+               past = dense(SXT_TYPE_F32, 1, 1, 1, (128u << 20) / 4 + 1);
     cr_expect_eq(sxt_plan_bind(&caps, &fits, false, &dispatch, &base), SXT_OK);
     cr_expect_eq(sxt_plan_bind(&caps, &past, false, &dispatch, &base), SXT_ERROR_UNSUPPORTED);
     caps.storage_buffers = dispatch.binding_count;
@@ -143,9 +141,9 @@ Test(plan, norm_shares_a_row_among_as_many_lanes_as_it_keeps_busy) {
         int device;
         uint32_t channels, lanes, rows;
     } table[] = {
-        {NVIDIA, 128, 32, 4},   {NVIDIA, 64, 16, 8},   {NVIDIA, 4096, 256, 1}, {NVIDIA, 1, 1, 128},
-        {AMD, 128, 32, 4},      {AMD, 512, 64, 2},     {AMD, 1024, 64, 2},     {AMD, 4096, 256, 1},
-        {LAVAPIPE, 128, 8, 1},  {LAVAPIPE, 16, 4, 2},  {SWIFTSHADER, 8, 2, 2}, {BASELINE, 128, 32, 4},
+        {NVIDIA, 128, 32, 4},     {NVIDIA, 64, 16, 8},  {NVIDIA, 4096, 256, 1}, {NVIDIA, 1, 1, 128},
+        {AMD, 128, 32, 4},        {AMD, 512, 64, 2},    {AMD, 1024, 64, 2},     {AMD, 4096, 256, 1},
+        {LAVAPIPE, 128, 8, 1},    {LAVAPIPE, 16, 4, 2}, {SWIFTSHADER, 8, 2, 2}, {BASELINE, 128, 32, 4},
         {BASELINE, 4096, 128, 1},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
@@ -244,7 +242,8 @@ Test(plan, rope_tables_are_shared_exactly_when_their_contents_are) {
     cr_assert_eq(sxt_rope_plan(each_device(NVIDIA), &desc, &one), SXT_OK);
     desc.x.shape[SXT_TOKEN] = desc.y.shape[SXT_TOKEN] = 3;
     cr_assert_eq(sxt_rope_plan(each_device(NVIDIA), &desc, &same), SXT_OK);
-    cr_expect(one.table.key_bytes == same.table.key_bytes && memcmp(one.table.key, same.table.key, one.table.key_bytes) == 0);
+    cr_expect(one.table.key_bytes == same.table.key_bytes &&
+              memcmp(one.table.key, same.table.key, one.table.key_bytes) == 0);
     factors[31] = 2;
     cr_assert_eq(sxt_rope_plan(each_device(NVIDIA), &desc, &other), SXT_OK);
     cr_expect_neq(memcmp(one.table.key, other.table.key, one.table.key_bytes), 0);
@@ -311,7 +310,8 @@ Test(plan, a_head_too_wide_for_a_workgroup_is_unsupported) {
 Test(plan, kv_write_is_runnable_and_covers_keys_and_values) {
     for (int device = 0; device < DEVICE_COUNT; device++) {
         for (uint32_t channels = 1; channels < 200; channels += 33) {
-            sxt_kv_write_desc desc = {.k = dense(SXT_TYPE_F32, 2, 100, 8, channels), .v = dense(SXT_TYPE_F16, 2, 100, 8, 64)};
+            sxt_kv_write_desc desc = {.k = dense(SXT_TYPE_F32, 2, 100, 8, channels),
+                                      .v = dense(SXT_TYPE_F16, 2, 100, 8, 64)};
             desc.k_cache = dense(SXT_TYPE_F16, 2, 4096, 8, channels);
             desc.v_cache = dense(SXT_TYPE_F16, 2, 4096, 8, 64);
             sxt_plan plan;

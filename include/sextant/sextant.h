@@ -191,20 +191,23 @@ typedef enum sxt_type {
     SXT_TYPE_F16,
     SXT_TYPE_BF16,
     SXT_TYPE_I32,
+    SXT_TYPE_Q8_0, // ggml's: blocks of 32 channels, an f16 scale and 32 int8; keys and values of attention only
 } sxt_type;
 
-// Bytes of one element. 0 for an unknown type.
+// Bytes of one block of elements, and elements of a block: 34 and 32 for q8_0, and one element for all others.
+// 0 for an unknown type.
 SXT_API uint32_t sxt_type_size(sxt_type type);
+SXT_API uint32_t sxt_type_block(sxt_type type);
 SXT_API const char *sxt_type_name(sxt_type type);
 
 // A view into a buffer: up to four dims [batch, token, head, channel]. A tensor of fewer dims has leading 1s:
 // {1, 1, 1, channels} is a vector. A zeroed tensor (buffer NULL) means "none" where a tensor is optional.
 typedef struct sxt_tensor {
     sxt_buffer *buffer;
-    uint64_t offset_bytes; // multiple of the element's size
+    uint64_t offset_bytes; // multiple of the element's size (q8_0: of 2)
     sxt_type type;
     uint32_t shape[4];     // all > 0, but batch, token and head may be 0 (an empty tensor: nothing is done)
-    uint64_t strides[4];   // in elements; all 0 = dense. Channels are contiguous: strides[3] is 1 (or 0 with shape[3] 1)
+    uint64_t strides[4];   // in elements (q8_0: whole blocks); all 0 = dense. Channels are contiguous: strides[3] is 1 (or 0 with shape[3] 1)
 } sxt_tensor;
 
 // ── Streams ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -343,7 +346,7 @@ SXT_API sxt_result sxt_kv_write(sxt_stream *stream, const sxt_kv_write_desc *des
 //   s = scale·(q·k); softcap c > 0: s = c·tanh(s/c); s += bias; s −= slope_h·|i + Tk − Tq − j|; masked: s = −∞;
 //   lse = ln(Σ exp s (+ exp sink_h)); o = Σ exp(s − lse)·v
 // q: [batch, Tq, Hq, D], k: [batch, Tk, Hkv, D], v: [batch, Tk, Hkv, Dv], o: [batch, Tq, Hq, Dv]; Hq mod Hkv = 0,
-// head h reads h / (Hq/Hkv); D and Dv multiples of 4 from 4 to 256. q, o, k, v in f32, f16 or bf16, any mix; scores,
+// head h reads h / (Hq/Hkv); D and Dv multiples of 4 from 4 to 256. q and o in f32, f16 or bf16, k and v in these or q8_0, any mix; scores,
 // sums and o are accumulated in f32.
 // Masks are aligned bottom-right: query i stands at key i + (Tk − Tq). causal: it sees keys up to its own. With
 // `windowed`, it also sees only the window_left keys before its own and the window_right after, inclusive; −1 = open.

@@ -28,6 +28,7 @@
 #define SXT_STORE_F16 1
 #define SXT_STORE_BF16 2
 #define SXT_STORE_I32 3
-#define SXT_STORE_NONE 4 // of an optional tensor that is absent
+#define SXT_STORE_Q8_0 4
+#define SXT_STORE_NONE 15 // of an optional tensor that is absent
 
 #endif

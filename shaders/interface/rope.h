@@ -1,6 +1,7 @@
 // Rotation: the table that rope and qk_norm_rope share, and what rope's plan hands to its kernel.
 //
-// Channels of a head are dealt with in *units* of eight: first those of the rotary range, four pairs a unit, then the others.
+// Channels of a head are dealt with in *units* of eight: first those of the rotary range, four pairs a unit, then the
+// others.
 #ifndef SXT_INTERFACE_ROPE_H
 #define SXT_INTERFACE_ROPE_H
 
@@ -17,8 +18,8 @@ struct sxt_rope_header {
     SXT_U32 unused[3];   // units start at a multiple of 16 bytes
 };
 
-// For each of four pairs: turns per position without whole turns, in 64-bit fixed point, and the position plane. Pairs past the
-// end have zeros.
+// For each of four pairs: turns per position without whole turns, in 64-bit fixed point, and the position plane.
+// Pairs past the end have zeros.
 struct sxt_rope_unit {
     SXT_U32X4(lo);
     SXT_U32X4(hi);

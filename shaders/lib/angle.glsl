@@ -1,8 +1,8 @@
 // Cosine and sine of position · frequency, right to 8e-8 for every position that an int32 can hold.
 //
-// A frequency comes as turns per position in 64-bit fixed point, its whole turns dropped. Then the low 64 bits of the product
-// are the angle's fraction of a turn, exactly: the rounded frequency is off by 2^-65, hence 2^31 positions by 2^-34 turns.
-// Sine and cosine follow from the upper 32 bits by integer quadrants and minimax polynomials on ±π/4.
+// A frequency comes as turns per position in 64-bit fixed point, its whole turns dropped. Then the low 64 bits of the
+// product are the angle's fraction of a turn, exactly: the rounded frequency is off by 2^-65, hence 2^31 positions by
+// 2^-34 turns. Sine and cosine follow from the upper 32 bits by integer quadrants and minimax polynomials on ±π/4.
 #ifndef SXT_LIB_ANGLE_GLSL
 #define SXT_LIB_ANGLE_GLSL
 
@@ -13,8 +13,8 @@ uvec4 sxt_phase(ivec4 position, uvec4 hi, uvec4 lo) {
     return carry + p * hi - mix(uvec4(0), lo, lessThan(position, ivec4(0))); // the last term extends the sign
 }
 
-// Coefficients by Remez' exchange in 50 digits, then rounded to f32: approximation errors 4e-9 (sine, relative) and 1e-10.
-// Over all 2^32 phases (every 37th was tried) the largest error with rounding is 7.9e-8.
+// Coefficients by Remez' exchange in 50 digits, then rounded to f32: approximation errors 4e-9 (sine, relative) and
+// 1e-10. Over all 2^32 phases (every 37th was tried) the largest error with rounding is 7.9e-8.
 void sxt_cos_sin(uvec4 phase, out vec4 cosine, out vec4 sine) {
     uvec4 quadrant = (phase + 0x20000000u) >> 30;
     ivec4 rest = ivec4(phase - (quadrant << 30)); // ±2^29: ±π/4

@@ -26,11 +26,22 @@ uint type_at(uint shift) {
 SXT_INPUT(q, SXT_ATTENTION_Q, type_at(SXT_ATTENTION_Q_TYPE_SHIFT))
 SXT_INPUT(k, SXT_ATTENTION_K, K_TYPE)
 SXT_INPUT(v, SXT_ATTENTION_V, V_TYPE)
+SXT_STORAGE_LOADS_Q8(k)
+SXT_STORAGE_LOADS_Q8(v)
 SXT_OUTPUT(o, SXT_ATTENTION_O, type_at(SXT_ATTENTION_O_TYPE_SHIFT))
 SXT_INPUT(bias, SXT_ATTENTION_BIAS, type_at(SXT_ATTENTION_BIAS_TYPE_SHIFT))
 SXT_BLOCK(lse_values, float, writeonly, SXT_ATTENTION_LSE)
 SXT_BLOCK(sink_logits, float, readonly, SXT_ATTENTION_SINKS)
 SXT_BLOCK(alibi_slopes, float, readonly, SXT_ATTENTION_ALIBI)
+
+// Four channels of a key or a value.
+vec4 k_quad(uint i) {
+    return K_TYPE == SXT_STORE_Q8_0 ? k_load4_q8(i) : k_load4(i, K_ALIGNED);
+}
+
+vec4 v_quad(uint i) {
+    return V_TYPE == SXT_STORE_Q8_0 ? v_load4_q8(i) : v_load4(i, V_ALIGNED);
+}
 
 const float LOG2_E = 1.44269504088896341, LN_2 = 0.693147180559945309;
 

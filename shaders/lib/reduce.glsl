@@ -1,6 +1,6 @@
-// Sums and maxima over the invocations that share a row: aligned runs of LANES of a workgroup of GROUP, in a fixed order.
-// The including file declares LANES and GROUP, powers of two. Built with SXT_SUBGROUP=1 it uses subgroup operations, and
-// shared memory only where a row spans subgroups; right for any subgroup size.
+// Sums and maxima over the invocations that share a row: aligned runs of LANES of a workgroup of GROUP, in a fixed
+// order. The including file declares LANES and GROUP, powers of two. Built with SXT_SUBGROUP=1 it uses subgroup
+// operations, and shared memory only where a row spans subgroups; right for any subgroup size.
 #ifndef SXT_LIB_REDUCE_GLSL
 #define SXT_LIB_REDUCE_GLSL
 
@@ -77,8 +77,8 @@ float sxt_row_max(float value) {
     return sxt_row_reduce(value, true);
 }
 
-// Whether to enter a branch that reduces, given what is the same in all lanes of a row: true for all rows that must pass
-// the same barriers if it is for one.
+// Whether to enter a branch that reduces, given what is the same in all lanes of a row: true for all rows that must
+// pass the same barriers if it is for one.
 bool sxt_row_branch(bool wanted) {
     if (!sxt_rows_share_barriers())
         return wanted;

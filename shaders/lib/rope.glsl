@@ -1,8 +1,9 @@
-// Rotation by units of eight channels (interface/rope.h): which channels a unit has, loads and stores of a unit, angles.
-// The including file defines ALIGNED, INTERLEAVED, WHOLE, MULTI, SXT_POSITIONS_BINDING and SXT_TABLE_BINDING, and calls sxt_rope_begin first.
+// Rotation by units of eight channels (interface/rope.h): which channels a unit has, loads and stores of a unit,
+// angles. The including file defines ALIGNED, INTERLEAVED, WHOLE, MULTI, SXT_POSITIONS_BINDING and SXT_TABLE_BINDING,
+// and calls sxt_rope_begin first.
 //
-// A unit is two quads. Half pairing: four first members of pairs, then their partners. Interleaved: eight channels in a row.
-// Outside the rotary range: eight channels in a row, the range left out.
+// A unit is two quads. Half pairing: four first members of pairs, then their partners. Interleaved: eight channels in
+// a row. Outside the rotary range: eight channels in a row, the range left out.
 #ifndef SXT_LIB_ROPE_GLSL
 #define SXT_LIB_ROPE_GLSL
 

@@ -77,8 +77,8 @@ sxt_result sxt_attention_resolve(const sxt_device *device, const sxt_attention_d
     *d = *desc;
     const sxt_tensor_rule rules[] = {
         {.field = "q", .tensor = &d->q, .types = SXT_TYPES_FLOAT},
-        {.field = "k", .tensor = &d->k, .types = SXT_TYPES_FLOAT},
-        {.field = "v", .tensor = &d->v, .types = SXT_TYPES_FLOAT},
+        {.field = "k", .tensor = &d->k, .types = SXT_TYPES_KV},
+        {.field = "v", .tensor = &d->v, .types = SXT_TYPES_KV},
         {.field = "o", .tensor = &d->o, .types = SXT_TYPES_FLOAT, .output = true},
         {.field = "lse", .tensor = &d->lse, .types = SXT_TYPES_F32, .optional = true, .output = true},
         {.field = "bias", .tensor = &d->bias, .types = SXT_TYPES_F32_F16, .optional = true},

@@ -1,5 +1,6 @@
 #include "core/number.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -78,6 +79,12 @@ double sxt_load(sxt_type type, const void *data, uint64_t index) {
         return sxt_bf16_to_double(((const uint16_t *)data)[index]);
     case SXT_TYPE_I32:
         return ((const int32_t *)data)[index];
+    case SXT_TYPE_Q8_0: {
+        const unsigned char *block = (const unsigned char *)data + index / 32 * 34;
+        uint16_t scale;
+        memcpy(&scale, block, sizeof scale);
+        return sxt_f16_to_double(scale) * (int8_t)block[2 + index % 32];
+    }
     }
     return NAN;
 }
@@ -95,6 +102,9 @@ void sxt_store(sxt_type type, void *data, uint64_t index, double value) {
         break;
     case SXT_TYPE_I32:
         ((int32_t *)data)[index] = (int32_t)value;
+        break;
+    case SXT_TYPE_Q8_0:
+        assert(!"blocks are not stored by element");
         break;
     }
 }

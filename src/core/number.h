@@ -10,7 +10,7 @@ double sxt_f16_to_double(uint16_t bits);
 uint16_t sxt_bf16_from_double(double x);
 double sxt_bf16_to_double(uint16_t bits);
 
-// Element `index` of an array of `type` (float types).
+// Element `index` of an array of `type`. q8_0 is only loaded.
 double sxt_load(sxt_type type, const void *data, uint64_t index);
 void sxt_store(sxt_type type, void *data, uint64_t index, double value);
 

@@ -30,8 +30,14 @@ uint32_t sxt_type_size(sxt_type type) {
     case SXT_TYPE_F16:
     case SXT_TYPE_BF16:
         return 2;
+    case SXT_TYPE_Q8_0:
+        return 34;
     }
     return 0;
+}
+
+uint32_t sxt_type_block(sxt_type type) {
+    return type == SXT_TYPE_Q8_0 ? 32 : sxt_type_size(type) != 0 ? 1 : 0;
 }
 
 const char *sxt_type_name(sxt_type type) {
@@ -44,6 +50,8 @@ const char *sxt_type_name(sxt_type type) {
         return "bf16";
     case SXT_TYPE_I32:
         return "i32";
+    case SXT_TYPE_Q8_0:
+        return "q8_0";
     }
     return "unknown type";
 }

@@ -9,9 +9,10 @@ uint64_t sxt_tensor_count(const sxt_tensor *tensor) {
 
 uint64_t sxt_tensor_extent(const sxt_tensor *tensor) {
     if (sxt_tensor_empty(tensor)) return 0;
+    const sxt_tensor blocks = sxt_tensor_in_blocks(tensor);
     uint64_t last = 0;
     for (int dim = 0; dim < 4; dim++)
-        last += (tensor->shape[dim] - 1) * tensor->strides[dim];
+        last += (blocks.shape[dim] - 1) * blocks.strides[dim];
     return (last + 1) * sxt_type_size(tensor->type);
 }
 
@@ -24,11 +25,12 @@ static bool add_product(uint64_t *sum, uint64_t a, uint64_t b) {
 
 // Byte after the last one that the view touches, counted from the buffer's start, or false past 64 bits.
 static bool end_in_buffer(const sxt_tensor *tensor, uint64_t *out_end) {
+    const sxt_tensor blocks = sxt_tensor_in_blocks(tensor);
     uint64_t size = sxt_type_size(tensor->type), last = 0;
     *out_end = tensor->offset_bytes;
     if (sxt_tensor_empty(tensor)) return true;
     for (int dim = 0; dim < 4; dim++)
-        if (!add_product(&last, tensor->shape[dim] - 1, tensor->strides[dim])) return false;
+        if (!add_product(&last, blocks.shape[dim] - 1, blocks.strides[dim])) return false;
     return add_product(out_end, last, size) && add_product(out_end, 1, size);
 }
 
@@ -47,6 +49,8 @@ static const char *type_names(uint32_t types) {
     switch (types) {
     case SXT_TYPES_FLOAT:
         return "f32, f16 or bf16";
+    case SXT_TYPES_KV:
+        return "f32, f16, bf16 or q8_0";
     case SXT_TYPES_F32_F16:
         return "f32 or f16";
     case SXT_TYPES_F32:
@@ -54,6 +58,19 @@ static const char *type_names(uint32_t types) {
     default:
         return "i32";
     }
+}
+
+// Rows of a type with blocks consist of whole ones.
+static sxt_result check_blocks(const sxt_logger *log, const char *op, const char *field, const sxt_tensor *tensor) {
+    uint32_t block = sxt_type_block(tensor->type);
+    if (tensor->shape[SXT_CHANNEL] % block != 0)
+        SXT_REJECT(log, "%s: %s.shape[3] is %u, and must be a multiple of %u, a block of %s", op, field,
+                   tensor->shape[SXT_CHANNEL], block, sxt_type_name(tensor->type));
+    for (int dim = 0; dim < 3; dim++)
+        if (tensor->strides[dim] % block != 0)
+            SXT_REJECT(log, "%s: %s.strides[%d] is %llu, and must be a multiple of %u, a block of %s", op, field, dim,
+                       (unsigned long long)tensor->strides[dim], block, sxt_type_name(tensor->type));
+    return SXT_OK;
 }
 
 sxt_result sxt_tensor_resolve(const sxt_device *device, const char *op, const char *field, uint32_t types,
@@ -65,15 +82,18 @@ sxt_result sxt_tensor_resolve(const sxt_device *device, const char *op, const ch
     uint32_t size = sxt_type_size(tensor->type);
     if (size == 0 || (types & 1u << tensor->type) == 0)
         SXT_REJECT(log, "%s: %s.type is %s, and must be %s", op, field, sxt_type_name(tensor->type), type_names(types));
-    if (tensor->offset_bytes % size != 0)
-        SXT_REJECT(log, "%s: %s.offset_bytes is %llu, and must be a multiple of %u, the size of %s", op, field,
-                   (unsigned long long)tensor->offset_bytes, size, sxt_type_name(tensor->type));
+    uint32_t align = sxt_type_block(tensor->type) == 1 ? size : 2; // blocks begin with an f16
+    if (tensor->offset_bytes % align != 0)
+        SXT_REJECT(log, "%s: %s.offset_bytes is %llu, and must be a multiple of %u for %s", op, field,
+                   (unsigned long long)tensor->offset_bytes, align, sxt_type_name(tensor->type));
     uint64_t last_stride = tensor->strides[3];
     bool dense = (tensor->strides[0] | tensor->strides[1] | tensor->strides[2] | last_stride) == 0;
     if (!dense && last_stride != 1 && !(last_stride == 0 && tensor->shape[3] <= 1))
         SXT_REJECT(log, "%s: %s.strides[3] is %llu, and must be 1: channels are contiguous", op, field,
                    (unsigned long long)last_stride);
     fill_strides(tensor);
+    sxt_result result = check_blocks(log, op, field, tensor);
+    if (result != SXT_OK) return result;
     uint64_t end;
     if (!end_in_buffer(tensor, &end))
         SXT_REJECT(log, "%s: %s reaches past 64 bits of address: shape, strides or offset_bytes are absurd", op, field);
@@ -138,10 +158,11 @@ typedef struct lattice {
 } lattice;
 
 static lattice lattice_of(const sxt_tensor *tensor) {
+    const sxt_tensor blocks = sxt_tensor_in_blocks(tensor);
     lattice l = {.offset = tensor->offset_bytes, .size = sxt_type_size(tensor->type)};
     for (int dim = 0; dim < 4; dim++) {
-        l.counts[dim] = tensor->shape[dim];
-        l.strides[dim] = tensor->strides[dim] * l.size;
+        l.counts[dim] = blocks.shape[dim];
+        l.strides[dim] = blocks.strides[dim] * l.size;
     }
     return l;
 }

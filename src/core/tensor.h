@@ -15,6 +15,7 @@ enum {
     SXT_TYPES_F32 = 1 << SXT_TYPE_F32,
     SXT_TYPES_F32_F16 = 1 << SXT_TYPE_F32 | 1 << SXT_TYPE_F16,
     SXT_TYPES_I32 = 1 << SXT_TYPE_I32,
+    SXT_TYPES_KV = SXT_TYPES_FLOAT | 1 << SXT_TYPE_Q8_0,
 };
 
 static inline bool sxt_tensor_present(const sxt_tensor *tensor) {
@@ -31,6 +32,16 @@ uint64_t sxt_tensor_count(const sxt_tensor *tensor);
 // Bytes from offset_bytes to the end of the last element that the view touches. 0 if it is empty. Strides must be
 // resolved.
 uint64_t sxt_tensor_extent(const sxt_tensor *tensor);
+
+// The same view with blocks of the type as its elements (sxt_type_size bytes each). Itself where a block is one element.
+static inline sxt_tensor sxt_tensor_in_blocks(const sxt_tensor *tensor) {
+    sxt_tensor blocks = *tensor;
+    uint32_t block = sxt_type_block(tensor->type);
+    for (int dim = 0; dim < 3; dim++)
+        blocks.strides[dim] /= block;
+    blocks.shape[SXT_CHANNEL] /= block;
+    return blocks;
+}
 
 // Element index, relative to offset_bytes, of one row of channels. Strides must be resolved.
 static inline uint64_t sxt_tensor_row(const sxt_tensor *t, uint32_t batch, uint32_t token, uint32_t head) {

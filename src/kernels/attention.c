@@ -29,17 +29,19 @@ static uint32_t tile_shared_bytes(const tile_shape *shape, bool subgroup) {
 
 // As many rows as there are, up to 32, then as many keys as fit. A thread keeps head·rows/512 vectors of output twice:
 // past 8 of each it would run out of registers. With fewer than one, threads would idle. Drivers on the CPU take 3 s to
-// compile the kernel for 16 rows and 32 keys, 8 s for 64 keys, and gain nothing from more.
+// compile the kernel for 16 rows and 32 keys, 8 s for 64 keys, and gain nothing from more. Past 32 KiB of shared memory
+// a compute unit of 64 KiB would hold one workgroup, with nothing to run while it waits.
 static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, bool subgroup, tile_shape *out_shape) {
     tile_shape shape = {.head =
                             larger(sxt_plan_pow2(larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL])), 32)};
     uint64_t packed = (uint64_t)desc->q.shape[SXT_TOKEN] * query_group(desc);
     uint32_t least = larger(SXT_ATTENTION_ROW_GROUPS, 4 * SXT_ATTENTION_THREADS / shape.head);
     uint32_t most_rows = caps->software ? 16 : 32, most_keys = caps->software ? 32 : 64;
+    uint32_t shared_bytes = caps->shared_bytes < 32768 ? caps->shared_bytes : 32768;
     for (shape.rows = most_rows; shape.rows >= least; shape.rows /= 2) {
         if (shape.head * shape.rows / 512 > 8 || (shape.rows / 2 >= packed && shape.rows > least)) continue;
         for (shape.keys = most_keys; shape.keys >= 32; shape.keys /= 2) {
-            if (tile_shared_bytes(&shape, subgroup) > caps->shared_bytes) continue;
+            if (tile_shared_bytes(&shape, subgroup) > shared_bytes) continue;
             *out_shape = shape;
             return true;
         }
@@ -60,8 +62,8 @@ static void fill_scalars(const sxt_attention_desc *desc, struct sxt_attention_pu
 static void fill_flags(const sxt_attention_desc *desc, struct sxt_attention_push *push) {
     push->dims = desc->q.shape[SXT_CHANNEL] / 4 | desc->v.shape[SXT_CHANNEL] / 4 << 8;
     push->dims |=
-        (uint32_t)desc->q.type << SXT_ATTENTION_Q_TYPE_SHIFT | (uint32_t)desc->k.type << SXT_ATTENTION_K_TYPE_SHIFT |
-        (uint32_t)desc->v.type << SXT_ATTENTION_V_TYPE_SHIFT | (uint32_t)desc->o.type << SXT_ATTENTION_O_TYPE_SHIFT |
+        (uint32_t)desc->q.type << SXT_ATTENTION_Q_TYPE_SHIFT | (uint32_t)(desc->k.type & 3) << SXT_ATTENTION_K_TYPE_SHIFT |
+        (uint32_t)(desc->v.type & 3) << SXT_ATTENTION_V_TYPE_SHIFT | (uint32_t)desc->o.type << SXT_ATTENTION_O_TYPE_SHIFT |
         (uint32_t)desc->bias.type << SXT_ATTENTION_BIAS_TYPE_SHIFT;
     if (sxt_tensor_present(&desc->lse)) push->flags |= SXT_ATTENTION_HAS_LSE;
     if (sxt_tensor_present(&desc->bias)) push->flags |= SXT_ATTENTION_HAS_BIAS;
@@ -182,7 +184,8 @@ static sxt_result plan_software(const sxt_caps *caps, const sxt_attention_desc *
                                             : SXT_SHADER_ATTENTION_SOFTWARE;
     dispatch->subgroup_size = caps->subgroup_size_control ? lanes : 0;
     uint32_t *spec = dispatch->spec;
-    if (desc->k.type != desc->v.type || !spec[SXT_ATTENTION_SPEC_K_ALIGNED] || !spec[SXT_ATTENTION_SPEC_V_ALIGNED]) {
+    bool blocks = desc->k.type == SXT_TYPE_Q8_0 || desc->v.type == SXT_TYPE_Q8_0;
+    if (!blocks && (desc->k.type != desc->v.type || !spec[SXT_ATTENTION_SPEC_K_ALIGNED] || !spec[SXT_ATTENTION_SPEC_V_ALIGNED])) {
         spec[SXT_ATTENTION_SPEC_K_TYPE] = spec[SXT_ATTENTION_SPEC_V_TYPE] = SXT_ATTENTION_ANY_TYPE;
         spec[SXT_ATTENTION_SPEC_K_ALIGNED] = spec[SXT_ATTENTION_SPEC_V_ALIGNED] = false;
     }

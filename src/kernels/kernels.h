@@ -7,7 +7,8 @@
 #include "interface/view.h"
 #include "vulkan/plan.h"
 
-// Returns OK, or UNSUPPORTED with the reason in plan->variant. No Vulkan handle is touched: tensors' buffers are opaque.
+// Returns OK, or UNSUPPORTED with the reason in plan->variant. No Vulkan handle is touched: tensors' buffers are
+// opaque.
 #define SXT_OP_PLAN(enumerator, name)                                                                                  \
     sxt_result sxt_##name##_plan(const sxt_caps *caps, const sxt_##name##_desc *desc, sxt_plan *out_plan);
 SXT_OPS(SXT_OP_PLAN)
@@ -53,19 +54,20 @@ bool sxt_plan_one(const sxt_tensor *tensor);
 // The smallest power of two that is at least `value`; 1 for 0.
 uint32_t sxt_plan_pow2(uint32_t value);
 
-// Spreads `count` workgroups over x and y (z is 1, free for another factor) within max_group_count; the shader undoes it by
-// gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x and must skip what is past `count`.
-// `count` may be up to the product of the device's two limits; 0 gives no workgroups.
+// Spreads `count` workgroups over x and y (z is 1, free for another factor) within max_group_count; the shader undoes
+// it by gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x and must skip what is past `count`. `count` may be
+// up to the product of the device's two limits; 0 gives no workgroups.
 void sxt_plan_grid(const sxt_caps *caps, uint64_t count, uint32_t groups[3]);
 
-// Whether kernels should take buffers by address: on a CPU, where each access through a descriptor costs a check of bounds
-// for every lane, and more time to compile than to run. (16-bit storage is there wherever this is.)
+// Whether kernels should take buffers by address: on a CPU, where each access through a descriptor costs a check of
+// bounds for every lane, and more time to compile than to run. (16-bit storage is there wherever this is.)
 bool sxt_plan_by_address(const sxt_caps *caps);
 
 // Invocations of a workgroup in a kernel whose invocations do not talk to one another.
 uint32_t sxt_plan_group(const sxt_caps *caps);
 
-// Into how many shares to cut `parts` of the work (heads, …) so that the device is busy, when `invocations` do one share.
+// Into how many shares to cut `parts` of the work (heads, …) so that the device is busy, when `invocations` do one
+// share.
 uint32_t sxt_plan_shares(const sxt_caps *caps, uint64_t invocations, uint32_t parts);
 
 // The kernel variants of one family and the shape of a workgroup whose rows are reduced by `lanes` invocations each.
@@ -76,8 +78,8 @@ typedef struct sxt_row_shape {
     uint32_t rows;          // rows of a workgroup: it has lanes · rows invocations
 } sxt_row_shape;
 
-// Chooses how many invocations share a row of `pieces` pieces (of 4 or 8 channels), so that few are idle and each has at
-// most about `most` pieces, which only rows too long for a workgroup exceed.
+// Chooses how many invocations share a row of `pieces` pieces (of 4 or 8 channels), so that few are idle and each has
+// at most about `most` pieces, which only rows too long for a workgroup exceed.
 sxt_row_shape sxt_plan_rows(const sxt_caps *caps, uint32_t pieces, uint32_t most);
 
 #endif

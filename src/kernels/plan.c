@@ -39,6 +39,10 @@ sxt_result sxt_plan_bind(const sxt_caps *caps, const sxt_tensor *tensor, bool wr
 
     uint64_t align = caps->storage_align > 4 ? caps->storage_align : 4;
     uint64_t rest = tensor->offset_bytes % align;
+    // The rest is handed to the shader as elements: a type with blocks needs a start from which it is whole blocks.
+    while (rest % sxt_type_size(tensor->type) != 0 && rest + align <= tensor->offset_bytes)
+        rest += align;
+    if (rest % sxt_type_size(tensor->type) != 0) return SXT_ERROR_UNSUPPORTED;
     uint64_t extent = sxt_tensor_extent(tensor);
     uint64_t bytes = (rest + extent + 3) & ~UINT64_C(3);
     if (bytes > caps->storage_range) return SXT_ERROR_UNSUPPORTED;
@@ -51,7 +55,7 @@ sxt_result sxt_plan_bind(const sxt_caps *caps, const sxt_tensor *tensor, bool wr
         .hazard_offset = tensor->offset_bytes,
         .hazard_bytes = extent,
     };
-    *out_base = (uint32_t)(rest / sxt_type_size(tensor->type));
+    *out_base = (uint32_t)(rest / sxt_type_size(tensor->type) * sxt_type_block(tensor->type));
     return SXT_OK;
 }
 

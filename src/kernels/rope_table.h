@@ -1,4 +1,5 @@
-// The table that rope and qk_norm_rope bind: a frequency for each pair, and the constants of shaders/interface/rope.h's header.
+// The table that rope and qk_norm_rope bind: a frequency for each pair, and the constants of
+// shaders/interface/rope.h's header.
 #ifndef SXT_KERNELS_ROPE_TABLE_H
 #define SXT_KERNELS_ROPE_TABLE_H
 

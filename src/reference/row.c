@@ -4,7 +4,8 @@
 
 void *sxt_row_data(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head) {
     uint64_t first = sxt_tensor_row(tensor, batch, token, head);
-    return (char *)tensor->buffer->mapped + tensor->offset_bytes + first * sxt_type_size(tensor->type);
+    return (char *)tensor->buffer->mapped + tensor->offset_bytes +
+           first / sxt_type_block(tensor->type) * sxt_type_size(tensor->type);
 }
 
 void sxt_row_load(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head, double *out_row) {

@@ -9,9 +9,8 @@ double sxt_test_rounding(sxt_type type, double magnitude) {
     case SXT_TYPE_F32: return fmax(magnitude * 0x1p-24, 0x1p-126);
     case SXT_TYPE_F16: return fmax(magnitude * 0x1p-11, 0x1p-25);
     case SXT_TYPE_BF16: return fmax(magnitude * 0x1p-8, 0x1p-126);
-    case SXT_TYPE_I32: break;
+    default: return 0;
     }
-    return 0;
 }
 
 double sxt_test_figure(sxt_type type, double f32) {

@@ -32,10 +32,30 @@ static sxt_device *open_device(sxt_device_params params, sxt_test_log *log) {
     return device;
 }
 
+static uint32_t least(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+// Plans are functions of the capabilities that a device says it has: make it say less.
+static void lower_limits(sxt_caps *caps) {
+    sxt_caps baseline;
+    sxt_caps_baseline(&baseline);
+    caps->max_invocations = least(caps->max_invocations, baseline.max_invocations);
+    caps->max_group_size_x = least(caps->max_group_size_x, baseline.max_group_size_x);
+    caps->max_group_count[0] = 13;
+    caps->shared_bytes = least(caps->shared_bytes, baseline.shared_bytes);
+    caps->push_bytes = least(caps->push_bytes, baseline.push_bytes);
+    caps->storage_align = 256; // the coarsest that there may be
+    caps->storage_buffers = least(caps->storage_buffers, baseline.storage_buffers);
+    if (caps->storage_range > baseline.storage_range) caps->storage_range = baseline.storage_range;
+}
+
 sxt_device *sxt_test_open(sxt_test_log *log) {
-    return open_device((sxt_device_params){.select = environment("SEXTANT_TEST_DEVICE"),
-                                           .disable = environment("SEXTANT_TEST_DISABLE")},
-                       log);
+    const sxt_device_params params = {.select = environment("SEXTANT_TEST_DEVICE"),
+                                      .disable = environment("SEXTANT_TEST_DISABLE")};
+    sxt_device *device = open_device(params, log);
+    if (environment("SEXTANT_TEST_LIMITS")) lower_limits((sxt_caps *)&sxt_device_get_info(device)->caps);
+    return device;
 }
 
 sxt_device *sxt_test_open_reference(sxt_test_log *log) {

@@ -13,7 +13,6 @@ enum { MAX_RUNS = 2000, LEAST_RUNS = 3, LONGEST_BATCH = SXT_MAX_TIMESTAMPS / 2 }
 typedef struct samples {
     double us[MAX_RUNS];
     uint32_t count;
-    bool device_clock;
 } samples;
 
 // One submission of `batch` repetitions of the whole work, each between two timestamps.
@@ -47,7 +46,6 @@ static sxt_result time_work(sxt_rig *rig, double min_time, samples *out) {
     double start = sxt_now();
     if (result == SXT_OK) result = sxt_rig_run(rig);
     double once = sxt_now() - start;
-    out->device_clock = rig->device_clock;
     // Several short repetitions share a submission, which alone takes a software device 0.2 ms.
     uint32_t batch = once < 0.001 ? LONGEST_BATCH / 2 : once < 0.01 ? 4 : 1;
     start = sxt_now();
@@ -97,7 +95,6 @@ static sxt_result time_rig(bench *b, sxt_rig *rig, sxt_bench_result *out) {
     out->runs = b->samples.count;
     out->median_us = median(&b->samples);
     out->min_us = b->samples.us[0];
-    b->report.device_clock = b->samples.device_clock;
     return SXT_OK;
 }
 
@@ -114,12 +111,22 @@ static int time_one(bench *b, const sxt_work *work, sxt_bench_result *out) {
     return SXT_EXIT_DONE;
 }
 
+// Whether the device is the host's own cores.
+static bool on_host(const bench *b) {
+    return b->session.info->caps.software || b->session.info->kind == SXT_DEVICE_REFERENCE;
+}
+
 static int measure_copy(bench *b) {
+    enum { COPY_BYTES = 120 << 20 }; // well past any cache, and within the storage range of the baseline
     sxt_bench_result copy = {.name = "copy bandwidth"};
     sxt_work work;
-    // Well past any cache, and within the storage range of the baseline.
-    uint64_t bytes = (uint64_t)(b->session.info->caps.software || b->session.info->kind == SXT_DEVICE_REFERENCE ? 64 : 120) << 20;
-    if (!sxt_bench_make_copy(bytes, &work)) return sxt_fail(SXT_EXIT_NO_DEVICE, "bench: out of memory");
+    if (on_host(b)) {
+        b->report.copy_gbs = sxt_bench_host_copy(COPY_BYTES);
+        b->report.copy_way = "memcpy on all cores of the host";
+        return SXT_EXIT_DONE;
+    }
+    b->report.copy_way = "kv_write f32 to f32";
+    if (!sxt_bench_make_copy(COPY_BYTES, &work)) return sxt_fail(SXT_EXIT_NO_DEVICE, "bench: out of memory");
     int exit_code = time_one(b, &work, &copy);
     sxt_work_finish(&work);
     if (copy.timed) b->report.copy_gbs = copy.bytes / copy.median_us * 1e-3;
@@ -129,7 +136,7 @@ static int measure_copy(bench *b) {
 static bool wanted(const bench *b, const sxt_bench_case *c) {
     const char *filter = b->args->value[FILTER];
     if (filter && !strstr(c->name, filter)) return false;
-    return !c->gpu_only || b->args->value[LIST] || !(b->session.info->caps.software || b->session.info->kind == SXT_DEVICE_REFERENCE);
+    return !c->gpu_only || b->args->value[LIST] || !on_host(b);
 }
 
 static int time_case(bench *b, const sxt_bench_case *c) {
@@ -138,9 +145,7 @@ static int time_case(bench *b, const sxt_bench_case *c) {
     int exit_code = SXT_EXIT_DONE;
     *out = (sxt_bench_result){.name = c->name};
     sxt_progress_show(&b->progress, "timing %s", c->name);
-    if (c->q8_cache) {
-        snprintf(out->why_not, sizeof out->why_not, "this version has no q8_0 cache");
-    } else if (!sxt_bench_make(c, &work)) {
+    if (!sxt_bench_make(c, &work)) {
         snprintf(out->why_not, sizeof out->why_not, "out of host memory");
     } else {
         exit_code = time_one(b, &work, out);
@@ -153,7 +158,17 @@ static int time_case(bench *b, const sxt_bench_case *c) {
     return SXT_EXIT_DONE;
 }
 
+// Whether the device has timestamps.
+static bool has_clock(const bench *b) {
+    sxt_stream *stream = NULL;
+    uint32_t index;
+    bool has = sxt_stream_create(b->session.device, &stream) == SXT_OK && sxt_stream_timestamp(stream, &index) == SXT_OK;
+    sxt_stream_destroy(&stream);
+    return has;
+}
+
 static int time_all(bench *b) {
+    b->report.device_clock = has_clock(b);
     int exit_code = measure_copy(b);
     if (exit_code != SXT_EXIT_DONE) return exit_code;
     sxt_bench_print_head(&b->report);
@@ -200,7 +215,7 @@ static int list_cases(const bench *b) {
 
 static int run(const sxt_args *args) {
     static bench b;
-    b = (bench){.args = args, .min_time = 0.5, .progress = {.every_line = args->verbose}};
+    b = (bench){.args = args, .min_time = 0.5, .progress = {.every_line = args->verbose, .quiet = args->quiet}};
     bool known = !args->value[FILTER];
     for (int i = 0; i < sxt_bench_case_count; i++) known |= args->value[FILTER] && strstr(sxt_bench_cases[i].name, args->value[FILTER]);
     if (!known) return sxt_fail(SXT_EXIT_BAD_INPUT, "--filter %s: in no case's name (see `sextant bench --list`)", args->value[FILTER]);
@@ -221,12 +236,14 @@ static int run(const sxt_args *args) {
 const sxt_command sxt_bench_command = {
     .name = "bench",
     .summary = "Time standard cases, and compare with the device's own copy bandwidth",
-    .explanation = "Each case is warmed up, then run until the time is up, at least three times; the device's timestamps count,\n"
-                   "or wall time around submission and wait where it has none. Bytes count every tensor once, read or written.\n"
-                   "Activations are f32 and caches f16 where the name does not say otherwise. Copy bandwidth is measured in the\n"
-                   "same run, by a kv_write of 64 MiB (a GPU: 120 MiB) from f32 to f32. Cases marked (GPU only) are left out on\n"
-                   "software devices. JSON: {\"device\": {…}, \"results\": [{\"name\", \"median_us\", \"min_us\", \"runs\", \"flops\", \"bytes\",\n"
-                   "\"variant\"}]}; a case that this device cannot run has null times and says why in \"not_run\".\n",
+    .explanation =
+        "Each case is warmed up, then run until its time is up, at least three times; the device's timestamps count, or\n"
+        "wall time around submission and wait where it has none. Bytes count every tensor once, read or written. Activations\n"
+        "are f32 and caches f16 where the name does not say otherwise. Copy bandwidth is measured in the same run on 120 MiB:\n"
+        "of a GPU by a kv_write from f32 to f32, of a software device by memcpy on all cores of the host. Cases marked\n"
+        "(GPU only) are left out on software devices.\n\n"
+        "JSON: {\"device\": {…}, \"results\": [{\"name\", \"median_us\", \"min_us\", \"runs\", \"flops\", \"bytes\", \"variant\"}]}; a case that\n"
+        "the device cannot run has null times, and says why in \"not_run\".\n",
     .options =
         {
             [FILTER] = {0, "filter", "SUBSTR", false, "only cases with this in their name"},

@@ -27,7 +27,7 @@ typedef struct sxt_bench_case {
     uint32_t channels;
     bool causal, sinks;
     uint32_t window; // 0 = none; else each query sees this many keys, its own among them
-    bool q8_cache;
+    sxt_type kv_type; // of attention's keys and values; F32, the zero, stands for f16
 } sxt_bench_case;
 
 extern const sxt_bench_case sxt_bench_cases[];
@@ -36,8 +36,11 @@ extern const int sxt_bench_case_count;
 // Makes a case's work with random data. False without memory.
 bool sxt_bench_make(const sxt_bench_case *from, sxt_work *out_work);
 
-// The work by which copy bandwidth is measured: a kv_write from f32 to f32 of `bytes` bytes.
+// The work by which a GPU's copy bandwidth is measured: a kv_write from f32 to f32 of `bytes` bytes.
 bool sxt_bench_make_copy(uint64_t bytes, sxt_work *out_work);
+
+// Copy bandwidth of the host's own cores on `bytes` bytes, in GB/s read and written. 0 without memory.
+double sxt_bench_host_copy(size_t bytes);
 
 typedef struct sxt_bench_result {
     const char *name;
@@ -52,7 +55,8 @@ typedef struct sxt_bench_result {
 typedef struct sxt_bench_report {
     const sxt_device_info *device;
     bool device_clock;
-    double copy_gbs; // measured copy bandwidth, bytes read and written; 0 = not measured
+    double copy_gbs;      // measured copy bandwidth, bytes read and written; 0 = not measured
+    const char *copy_way; // how it was measured
     const sxt_bench_result *results;
     int result_count;
 } sxt_bench_report;

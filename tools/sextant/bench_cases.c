@@ -25,7 +25,7 @@ const sxt_bench_case sxt_bench_cases[] = {
     {"attn.gemma3-4b.prefill256", ATTENTION, .tokens = 256, .keys = 256, .heads = 8, .kv_heads = 4, .channels = 256, .causal = true},
     {"attn.qwen3-8b.decode@4k", ATTENTION, .tokens = 1, .keys = 4096, .heads = 32, .kv_heads = 8, .channels = 128},
     {"attn.qwen3-8b.decode@32k", ATTENTION, .tokens = 1, .keys = 32768, .heads = 32, .kv_heads = 8, .channels = 128},
-    {"attn.qwen3-8b.decode@4k.q8", ATTENTION, .tokens = 1, .keys = 4096, .heads = 32, .kv_heads = 8, .channels = 128, .q8_cache = true},
+    {"attn.qwen3-8b.decode@4k.q8", ATTENTION, .tokens = 1, .keys = 4096, .heads = 32, .kv_heads = 8, .channels = 128, .kv_type = SXT_TYPE_Q8_0},
     {"attn.gptoss.decode@4k.d64", ATTENTION, .tokens = 1, .keys = 4096, .heads = 64, .kv_heads = 8, .channels = 64},
 
     {"attn.qwen3-8b.prefill4k", ATTENTION, GPU, .tokens = 4096, .keys = 4096, .heads = 32, .kv_heads = 8, .channels = 128, .causal = true},
@@ -49,15 +49,20 @@ const int sxt_bench_case_count = sizeof sxt_bench_cases / sizeof sxt_bench_cases
 
 // ── Slots ──
 
-// Random data: a block whose length is prime, repeated, so that no two rows of a tensor are the same.
+// Random data: a stretch of an odd length (a prime number of q8_0's blocks), repeated, so that no two rows are the same.
 static void *make_noise(sxt_type type, uint64_t count) {
-    enum { BLOCK = 65521 };
-    uint64_t elem_bytes = sxt_type_size(type), block_bytes = BLOCK * elem_bytes, bytes = count * elem_bytes;
-    char *data = malloc(bytes + block_bytes);
+    enum { PERIOD = 2039 * 32 };
+    uint64_t period_bytes = sxt_number_bytes(type, PERIOD), bytes = sxt_number_bytes(type, count);
+    char *data = malloc(bytes + period_bytes);
     if (!data) return NULL;
     sxt_random random = sxt_random_seed(count, (uint64_t)type);
-    for (uint64_t i = 0; i < BLOCK && i < count; i++) sxt_number_put(type, data, i, sxt_random_normal(&random));
-    for (uint64_t at = block_bytes; at < bytes; at += block_bytes) memcpy(data + at, data, block_bytes);
+    for (uint64_t i = 0; i < PERIOD && i < count; i += 32) {
+        float values[32];
+        for (int j = 0; j < 32; j++) values[j] = (float)sxt_random_normal(&random);
+        if (type == SXT_TYPE_Q8_0) sxt_number_put_q8_0(data, i / 32, 1, values);
+        for (uint64_t j = 0; type != SXT_TYPE_Q8_0 && j < 32; j++) sxt_number_put(type, data, i + j, values[j]);
+    }
+    for (uint64_t at = period_bytes; at < bytes; at += period_bytes) memcpy(data + at, data, period_bytes);
     return data;
 }
 
@@ -131,8 +136,9 @@ static void make_qk_norm_rope(const sxt_bench_case *c, sxt_work *work) {
 static void make_attention(const sxt_bench_case *c, sxt_work *work) {
     uint32_t batch = c->batch ? c->batch : 1;
     int q = add_input(work, "q", c->type, batch, c->tokens, c->heads, c->channels);
-    int k = add_input(work, "k", SXT_TYPE_F16, batch, c->keys, c->kv_heads, c->channels);
-    int v = add_input(work, "v", SXT_TYPE_F16, batch, c->keys, c->kv_heads, c->channels);
+    sxt_type kv_type = c->kv_type == SXT_TYPE_F32 ? SXT_TYPE_F16 : c->kv_type;
+    int k = add_input(work, "k", kv_type, batch, c->keys, c->kv_heads, c->channels);
+    int v = add_input(work, "v", kv_type, batch, c->keys, c->kv_heads, c->channels);
     int o = add_output(work, "o", c->type, batch, c->tokens, c->heads, c->channels);
     sxt_stage *stage = sxt_work_stage(work, SXT_OP_ATTENTION);
     stage->desc.attention = (sxt_attention_desc){

@@ -23,7 +23,7 @@ static const char *clock_name(const sxt_bench_report *report) {
 
 void sxt_bench_print_head(const sxt_bench_report *report) {
     printf("device  %s (%s)\nclock   %s\n", report->device->name, report->device->driver, clock_name(report));
-    if (report->copy_gbs > 0) printf("copy    %.2f GB/s read and written, by kv_write f32 to f32\n", report->copy_gbs);
+    if (report->copy_gbs > 0) printf("copy    %.2f GB/s read and written, by %s\n", report->copy_gbs, report->copy_way);
     printf("\n%-37s %12s %12s %6s %10s %9s %7s\n", "case", "median us", "min us", "runs", "GFLOP/s", "GB/s", "% copy");
     fflush(stdout);
 }
@@ -107,7 +107,7 @@ void sxt_bench_write_html(FILE *file, const sxt_bench_report *report) {
     fputs("<br>", file);
     put_text(file, report->device->driver);
     fprintf(file, "<br>Timed by %s", clock_name(report));
-    if (report->copy_gbs > 0) fprintf(file, "; copy bandwidth measured in the same run: %.2f GB/s, read and written", report->copy_gbs);
+    if (report->copy_gbs > 0) fprintf(file, "; copy bandwidth measured in the same run: %.2f GB/s, read and written, by %s", report->copy_gbs, report->copy_way);
     fputs(".</p>\n<table><tr><th>case<th>median, µs<th>min, µs<th>runs<th>GFLOP/s<th><th>GB/s<th><th>% of copy<th>kernel</tr>\n", file);
     for (int i = 0; i < report->result_count; i++) {
         const sxt_bench_result *r = &report->results[i];

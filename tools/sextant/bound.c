@@ -254,14 +254,19 @@ double sxt_bound_condition(const sxt_evidence *e) {
 }
 
 double sxt_bound_relative_type(sxt_type type) {
-    return type == SXT_TYPE_F16 ? 1e-3 : type == SXT_TYPE_BF16 ? 8e-3 : 0;
+    return type == SXT_TYPE_F16 ? 1e-3 : type == SXT_TYPE_BF16 ? 8e-3 : type == SXT_TYPE_Q8_0 ? 1e-2 : 0;
+}
+
+static bool reads_q8_0(const sxt_work *work, const sxt_stage *attention) {
+    return work->slots[sxt_stage_slot(attention, "k")].type == SXT_TYPE_Q8_0 ||
+           work->slots[sxt_stage_slot(attention, "v")].type == SXT_TYPE_Q8_0;
 }
 
 double sxt_bound_relative(const sxt_work *work, int slot) {
     double limit = sxt_bound_relative_type(work->slots[slot].type);
     for (int s = 0; s < work->stage_count; s++) {
         const sxt_field *fields = sxt_op_fields(work->stages[s].op);
-        limit = fmax(limit, work->stages[s].op == SXT_OP_ATTENTION ? 5e-6 : 2e-6);
+        limit = fmax(limit, work->stages[s].op != SXT_OP_ATTENTION ? 2e-6 : reads_q8_0(work, &work->stages[s]) ? 1e-5 : 5e-6);
         for (int i = 0; fields[i].name; i++) {
             int written = work->stages[s].slots[i];
             // What one stage rounds, the next one reads.

@@ -30,7 +30,8 @@ void sxt_bound(const sxt_evidence *evidence, const char *field, sxt_type type, d
 // How much worse than its rows a layer norm's result is conditioned: the largest mean|x|/σ, at least 1. 1 for all else.
 double sxt_bound_condition(const sxt_evidence *evidence);
 
-// The relative error ‖y − ref‖/‖ref‖ allowed for a slot: 2e-6 for norm and rope, 5e-6 for attention, 1e-3 as soon as
+// The relative error ‖y − ref‖/‖ref‖ allowed for a slot: 2e-6 for norm and rope, 5e-6 for attention (on a
+// q8_0 cache 1e-5, against the dequantised values), 1e-3 as soon as
 // f16 and 8e-3 as soon as bf16 stands between input and output or holds the output.
 double sxt_bound_relative(const sxt_work *work, int slot);
 double sxt_bound_relative_type(sxt_type type);

@@ -16,6 +16,7 @@ static const char *const kind_names[] = {"rms", "layer", "l2", NULL};
 static const char *const pairing_names[] = {"half", "interleaved", NULL};              // sxt_rope_pairing
 static const char *const multi_names[] = {"none", "mrope", "imrope", "vision", NULL};  // sxt_rope_multi
 static const char *const type_names[] = {"f32", "f16", "bf16", NULL};                  // sxt_type
+static const char *const kv_type_names[] = {"f32", "f16", "bf16", "q8_0", NULL};       // sxt_type without i32
 
 enum {
     NORM = 1 << SXT_CASE_NORM,
@@ -65,8 +66,8 @@ static const key_row keys[] = {
     {"causal", ATTENTION, KEY_BOOL, AT(causal), NULL, "default false"},
     {"window_left", ATTENTION, KEY_INT, AT(window_left), NULL, "keys before the query's own; default -1 = all"},
     {"window_right", ATTENTION, KEY_INT, AT(window_right), NULL, "keys after the query's own; default -1 = all"},
-    {"kv_type", ATTENTION | KV, KEY_CHOICE, AT(kv_type), type_names,
-     "type of the cache; attention: absent = k and v are used as they are"},
+    {"kv_type", ATTENTION | KV, KEY_CHOICE, AT(kv_type), kv_type_names,
+     "of the cache; attention: absent = k and v as they are (q8_0: not after norm or RoPE)"},
     {"rows", KV, KEY_UINT, AT(rows), NULL, "of the cache; default: as many as needed"},
     {"first_row", KV, KEY_UINT, AT(first_row), NULL, "row of the first token, without slots; default 0"},
     {"out_type", NORM | ROPE | QK | ATTENTION, KEY_CHOICE, AT(out_type), type_names, "of the outputs (not lse); default f32"},
@@ -241,6 +242,10 @@ bool sxt_case_params_read(const sxt_bundle *bundle, sxt_case_params *out_params,
         if (row->kind != KEY_CHOICE || row->place != AT(op)) {
             if (!read_key(row, pair->value, out_params, error)) return false;
         }
+    }
+    if (out_params->kv_type == 3) out_params->kv_type = SXT_TYPE_Q8_0;
+    if (out_params->op == SXT_CASE_KV_WRITE && out_params->kv_type == SXT_TYPE_Q8_0) {
+        return fail(error, "key 'kv_type': kv_write takes f32, f16 and bf16");
     }
     out_params->rope.pairing = (sxt_rope_pairing)out_params->pairing;
     out_params->rope.multi = (sxt_rope_multi)out_params->multi;

@@ -1,6 +1,8 @@
 // From a case to work: gives each tensor its four dims, checks that they fit together, and lays out the stages.
 #include "work.h"
 
+#include "number.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -360,6 +362,25 @@ static void add_cache(const builder *b, int *k, int *v) {
     *v = v_cache;
 }
 
+// A q8_0 copy of keys or values, made here, since no operation writes one.
+static bool quantise(const builder *b, int *side, const char *name) {
+    const sxt_slot *from = &b->work->slots[*side];
+    uint64_t count = sxt_slot_count(from);
+    if (from->shape[3] % sxt_type_block(SXT_TYPE_Q8_0) != 0) {
+        return fail(b, "key 'kv_type': q8_0 has blocks of 32 channels, and %s has %u", from->name, from->shape[3]);
+    }
+    float *values = malloc(count * sizeof *values + 1);
+    void *blocks = malloc(sxt_number_bytes(SXT_TYPE_Q8_0, count) + 1);
+    int to = sxt_work_slot(b->work, name, SXT_TYPE_Q8_0, from->shape, blocks);
+    b->work->slots[to].owned = blocks;
+    b->work->slots[to].quantised = true;
+    for (uint64_t i = 0; values && i < count; i++) values[i] = (float)sxt_number_get(from->type, from->initial, i);
+    if (values && blocks) sxt_number_put_q8_0(blocks, 0, count / sxt_type_block(SXT_TYPE_Q8_0), values);
+    *side = to;
+    free(values);
+    return (values && blocks) || fail(b, "out of memory");
+}
+
 static bool add_per_head(const builder *b, sxt_stage *stage, const char *name, uint32_t heads) {
     const sxt_array *array = find(b, name);
     if (!array) return true;
@@ -408,7 +429,12 @@ static bool build_attention(const builder *b) {
         add_norm(b, &q, q_weight, "q normed");
         add_norm(b, &k, k_weight, "k normed");
     }
-    if (b->params.kv_type != SXT_TYPE_ABSENT) add_cache(b, &k, &v);
+    if (b->params.kv_type == SXT_TYPE_Q8_0) {
+        if (b->params.rotate || norms) return fail(b, "key 'kv_type': q8_0 is not possible after norm or RoPE: no kv_write makes it");
+        if (!quantise(b, &k, "k as q8_0") || !quantise(b, &v, "v as q8_0")) return false;
+    } else if (b->params.kv_type != SXT_TYPE_ABSENT) {
+        add_cache(b, &k, &v);
+    }
 
     sxt_stage *stage = sxt_work_stage(b->work, SXT_OP_ATTENTION);
     stage->desc.attention = (sxt_attention_desc){.scale = b->params.scale,

@@ -251,11 +251,13 @@ static bool make_kv_write(sxt_random *form, sxt_random *random, sxt_bundle *out_
     return !m.failed;
 }
 
-// q, k and v of an attention, small enough for the reference.
-static void add_attention(maker *m, uint32_t limit) {
+// q, k and v of an attention, small enough for the reference. `q8_0` lets the cache be of that type.
+static void add_attention(maker *m, uint32_t limit, bool q8_0) {
     static const uint32_t common[] = {64, 64, 80, 96, 128, 128, 256, 4}, kv_heads[] = {1, 1, 2, 3}, groups[] = {1, 1, 2, 4, 7, 8};
     uint32_t d = sxt_random_once_in(m->form, 2) ? 4 * sxt_random_range(m->form, 1, 64) : one_of(m->form, common, 8);
     uint32_t dv = sxt_random_once_in(m->form, 2) ? d : 4 * sxt_random_range(m->form, 1, 64), batch;
+    bool quantised = q8_0 && sxt_random_once_in(m->form, 4);
+    if (quantised) d = 32 * ((d + 31) / 32), dv = 32 * ((dv + 31) / 32);
     uint32_t skip = draw_batch(m, &batch), heads = one_of(m->random, kv_heads, 4), group = one_of(m->random, groups, 6);
     uint32_t tk = draw_size(m->random, limit), tq = sxt_random_once_in(m->random, 4) ? 1 : draw_size(m->random, limit);
     if (sxt_random_once_in(m->random, 3)) tq = tk;
@@ -267,13 +269,14 @@ static void add_attention(maker *m, uint32_t limit) {
     add_normal(m, "q", draw_float(m->form), 4 - skip, q + skip, 0, 1.5);
     add_normal(m, "k", draw_float(m->form), 4 - skip, k + skip, 0, 1);
     add_normal(m, "v", draw_float(m->form), 4 - skip, v + skip, 0.2, 1);
+    if (quantised) set(m, "kv_type", "q8_0");
     if (sxt_random_once_in(m->form, 2)) set(m, "causal", "true");
     if (sxt_random_once_in(m->random, 4)) set(m, "scale", "%.4f", 0.02 + 0.2 * sxt_random_unit(m->random));
 }
 
 static bool make_attention(sxt_random *form, sxt_random *random, sxt_bundle *out_case) {
     maker m = {.form = form, .random = random, .bundle = out_case};
-    add_attention(&m, 600);
+    add_attention(&m, 600, true);
     set_output(&m, false);
     set_layout(&m);
     return !m.failed;
@@ -282,7 +285,7 @@ static bool make_attention(sxt_random *form, sxt_random *random, sxt_bundle *out
 // Norm and rotation, and mostly a cache, before attention.
 static bool make_pipeline(sxt_random *form, sxt_random *random, sxt_bundle *out_case) {
     maker m = {.form = form, .random = random, .bundle = out_case};
-    add_attention(&m, 130);
+    add_attention(&m, 130, false);
     const sxt_array *q = sxt_bundle_array(out_case, "q"), *k = sxt_bundle_array(out_case, "k");
     if (!q || !k) return false;
     uint32_t rank = k->rank, d = (uint32_t)k->shape[rank - 1], tokens = (uint32_t)k->shape[rank - 3];

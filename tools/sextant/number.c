@@ -7,6 +7,8 @@ typedef struct layout {
     int exponent_bits, mantissa_bits;
 } layout;
 
+enum { Q8_0_COUNT = 32, Q8_0_BYTES = 34 }; // an f16 scale, then int8
+
 static const layout half = {5, 10}, brain = {8, 7};
 
 static uint16_t encode(layout to, double x) {
@@ -34,6 +36,16 @@ static double decode(layout from, uint16_t bits) {
     return bits & 0x8000 ? -magnitude : magnitude;
 }
 
+uint64_t sxt_number_bytes(sxt_type type, uint64_t count) {
+    return count / sxt_type_block(type) * sxt_type_size(type);
+}
+
+static double get_q8_0(const uint8_t *block, uint64_t index) {
+    uint16_t scale;
+    memcpy(&scale, block, sizeof scale);
+    return decode(half, scale) * (int8_t)block[sizeof scale + index];
+}
+
 double sxt_number_get(sxt_type type, const void *data, uint64_t index) {
     switch (type) {
     case SXT_TYPE_F32:
@@ -44,6 +56,8 @@ double sxt_number_get(sxt_type type, const void *data, uint64_t index) {
         return decode(brain, ((const uint16_t *)data)[index]);
     case SXT_TYPE_I32:
         return ((const int32_t *)data)[index];
+    case SXT_TYPE_Q8_0:
+        return get_q8_0((const uint8_t *)data + index / Q8_0_COUNT * Q8_0_BYTES, index % Q8_0_COUNT);
     }
     return NAN;
 }
@@ -62,6 +76,22 @@ void sxt_number_put(sxt_type type, void *data, uint64_t index, double value) {
     case SXT_TYPE_I32:
         ((int32_t *)data)[index] = (int32_t)value;
         break;
+    case SXT_TYPE_Q8_0:
+        break;
+    }
+}
+
+void sxt_number_put_q8_0(void *data, uint64_t first_block, uint64_t block_count, const float *values) {
+    for (uint64_t b = 0; b < block_count; b++) {
+        uint8_t *block = (uint8_t *)data + (first_block + b) * Q8_0_BYTES;
+        const float *from = values + b * Q8_0_COUNT;
+        float largest = 0;
+        for (int i = 0; i < Q8_0_COUNT; i++) largest = fmaxf(largest, fabsf(from[i]));
+        uint16_t scale = encode(half, largest / 127);
+        memcpy(block, &scale, sizeof scale);
+        for (int i = 0; i < Q8_0_COUNT; i++) {
+            block[sizeof scale + i] = (uint8_t)(int8_t)(largest > 0 ? roundf(from[i] * (127 / largest)) : 0);
+        }
     }
 }
 
@@ -74,6 +104,7 @@ double sxt_number_roundoff(sxt_type type) {
     case SXT_TYPE_BF16:
         return 0x1p-8;
     case SXT_TYPE_I32:
+    case SXT_TYPE_Q8_0: // read only, and then exact
         break;
     }
     return 0;

@@ -66,7 +66,7 @@ int sxt_fail(int exit_code, const char *format, ...) __attribute__((format(print
 // terminal, or with -v (then on lines of its own). NULL clears it.
 typedef struct sxt_progress {
     double started, shown; // seconds; 0 = not yet
-    bool every_line;
+    bool every_line, quiet;
 } sxt_progress;
 void sxt_progress_show(sxt_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void sxt_progress_clear(sxt_progress *progress);

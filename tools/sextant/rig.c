@@ -1,5 +1,6 @@
 #include "rig.h"
 
+#include "number.h"
 #include "random.h"
 
 #include <stdlib.h>
@@ -27,24 +28,24 @@ sxt_result sxt_record(sxt_stream *stream, sxt_op op, const sxt_work_desc *desc) 
 
 // ── Where a tensor lies in its buffer ──
 
-// Chooses strides and offset, and returns the buffer's size. Layout 0 is dense; others leave gaps of 0 to 9 elements
-// after rows and heads, may put heads outside tokens, and start at any element.
+// Chooses strides and offset, and returns the buffer's size. Layout 0 is dense; others leave gaps of 0 to 9
+// elements (or blocks) after rows and heads, may put heads outside tokens, and start at any element.
 static uint64_t place(sxt_tensor *tensor, bool guarded, uint32_t layout, int slot) {
-    uint64_t elem_bytes = sxt_type_size(tensor->type), offset = guarded ? GUARD_BYTES : 0;
-    uint32_t pads[3] = {0, 0, 0};
+    uint64_t offset = guarded ? GUARD_BYTES : 0;
+    uint32_t pads[3] = {0, 0, 0}, block = sxt_type_block(tensor->type), step = block > 1 ? 2 : sxt_type_size(tensor->type);
     int inner = 2, outer = 1; // dims by growing stride: channel, inner, outer, batch
     if (layout) {
         sxt_random random = sxt_random_seed(layout, (uint64_t)slot);
-        for (int i = 0; i < 3; i++) pads[i] = sxt_random_once_in(&random, 2) ? sxt_random_range(&random, 0, 9) : 0;
+        for (int i = 0; i < 3; i++) pads[i] = sxt_random_once_in(&random, 2) ? block * sxt_random_range(&random, 0, 9) : 0;
         if (sxt_random_once_in(&random, 3)) inner = 1, outer = 2;
-        offset += elem_bytes * sxt_random_range(&random, 0, 31);
+        offset += (uint64_t)step * sxt_random_range(&random, 0, 31);
     }
     tensor->offset_bytes = offset;
     tensor->strides[3] = 1;
     tensor->strides[inner] = tensor->shape[3] + (uint64_t)pads[0];
     tensor->strides[outer] = tensor->strides[inner] * tensor->shape[inner] + pads[1];
     tensor->strides[0] = tensor->strides[outer] * tensor->shape[outer] + pads[2];
-    uint64_t bytes = offset + elem_bytes * tensor->strides[0] * tensor->shape[0] + (guarded ? GUARD_BYTES : 0);
+    uint64_t bytes = offset + sxt_number_bytes(tensor->type, tensor->strides[0] * tensor->shape[0]) + (guarded ? GUARD_BYTES : 0);
     return bytes ? bytes : 4;
 }
 
@@ -55,13 +56,13 @@ static bool is_dense(const sxt_tensor *t) {
 
 // Copies between dense data and the tensor's place in an image of its buffer.
 static void copy_elements(const sxt_tensor *t, void *image, void *dense, bool to_image) {
-    uint64_t elem_bytes = sxt_type_size(t->type), row_bytes = t->shape[3] * elem_bytes;
+    uint64_t row_bytes = sxt_number_bytes(t->type, t->shape[3]);
     char *at = dense;
     for (uint32_t b = 0; b < t->shape[0]; b++) {
         for (uint32_t i = 0; i < t->shape[1]; i++) {
             for (uint32_t h = 0; h < t->shape[2]; h++, at += row_bytes) {
                 uint64_t index = b * t->strides[0] + i * t->strides[1] + h * t->strides[2];
-                char *row = (char *)image + t->offset_bytes + index * elem_bytes;
+                char *row = (char *)image + t->offset_bytes + sxt_number_bytes(t->type, index);
                 memcpy(to_image ? row : at, to_image ? at : row, row_bytes);
             }
         }

@@ -29,7 +29,7 @@ int sxt_fail(int exit_code, const char *format, ...) {
 void sxt_progress_show(sxt_progress *progress, const char *format, ...) {
     double now = sxt_now();
     if (progress->started == 0) progress->started = now;
-    if (now - progress->started < 2 || now - progress->shown < 0.2) return;
+    if (progress->quiet || now - progress->started < 2 || now - progress->shown < 0.2) return;
     if (!progress->every_line && !isatty(STDERR_FILENO)) return;
     progress->shown = now;
     va_list arguments;

@@ -156,7 +156,7 @@ static int read_options(verification *v) {
 }
 
 static int run(const sxt_args *args) {
-    verification v = {.args = args, .progress = {.every_line = args->verbose}};
+    verification v = {.args = args, .progress = {.every_line = args->verbose, .quiet = args->quiet}};
     int exit_code = read_options(&v);
     if (exit_code != SXT_EXIT_DONE) return exit_code;
     exit_code = sxt_session_open(args, &v.device);
@@ -177,10 +177,11 @@ const sxt_command sxt_verify_command = {
     .summary = "Run random cases of every operation on the device, against the reference",
     .explanation =
         "Shapes (primes, 1, powers of two and their neighbours), strides, offsets, types and options are drawn from the\n"
-        "seed; the same seed makes the same cases. A family draws types and options 20 times (for many cases: once in 25\n"
-        "cases), since a device compiles kernels for them; every case has shapes, strides and data of its own. Every element is held to a bound derived from the types, and every\n"
-        "result to a relative error. Around and between the elements of all tensors lies NaN, which must neither be read\n"
-        "into a result nor be overwritten; inputs must not change. Exit 1 if anything fails.\n",
+        "seed; the same seed makes the same cases. A device compiles kernels for types and options, so each family draws\n"
+        "those 20 times (or once in 25 cases, if that is more); every case has shapes, strides and data of its own.\n"
+        "Every element is held to a bound derived from the types, and every result to a relative error. Around and\n"
+        "between the elements of all tensors lies NaN, which must neither be read into a result nor be overwritten;\n"
+        "inputs must not change. What the device has no kernel for is counted apart. Exit 1 if anything fails.\n",
     .print_more = print_families,
     .options =
         {

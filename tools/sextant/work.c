@@ -1,5 +1,7 @@
 #include "work.h"
 
+#include "number.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,7 +96,7 @@ uint64_t sxt_slot_count(const sxt_slot *slot) {
 }
 
 uint64_t sxt_slot_bytes(const sxt_slot *slot) {
-    return sxt_slot_count(slot) * sxt_type_size(slot->type);
+    return sxt_number_bytes(slot->type, sxt_slot_count(slot));
 }
 
 bool sxt_work_writes(const sxt_work *work, int slot) {
@@ -151,7 +153,7 @@ double sxt_stage_bytes(const sxt_work *work, const sxt_stage *stage) {
         // A cache may have more rows than the tokens that are written to it.
         if (stage->op == SXT_OP_KV_WRITE && fields[i].written) {
             const sxt_slot *from = &work->slots[sxt_stage_slot(stage, fields[i].name[0] == 'k' ? "k" : "v")];
-            bytes += (double)sxt_slot_count(from) * sxt_type_size(work->slots[slot].type);
+            bytes += (double)sxt_number_bytes(work->slots[slot].type, sxt_slot_count(from));
         } else {
             bytes += (double)sxt_slot_bytes(&work->slots[slot]);
         }

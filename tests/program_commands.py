@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+"""The program's other commands: help, exit codes, devices, verify, bench, demo; and that verify notices a wrong kernel."""
+
+import json
+import os
+import re
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
+from program import DEVICE, Folder, expect, expect_exit, expect_refused, finish, run
+
+WRONG = sys.argv[2]  # a library that makes attention wrong when it is preloaded; "" where that cannot be
+COMMANDS = ["demo", "devices", "run", "verify", "bench"]
+BENCH_NAMES = """rms_norm.f32.4096x512 rms_norm.f32.1024x4096 l2_norm.f32.128x16384 rope.half.f32.128x32x512
+    rope.interleaved.f32.128x32x512 qk_norm_rope_kv.qwen3-8b.t512 qk_norm_rope_kv.qwen3-8b.t1 attn.qwen3-0.6b.prefill512
+    attn.qwen3-0.6b.prefill1k attn.llama3-8b.chunk128@2k attn.flux.full1k attn.vit-l.full577 attn.gemma3-4b.prefill256
+    attn.qwen3-8b.decode@4k attn.qwen3-8b.decode@32k attn.qwen3-8b.decode@4k.q8 attn.gptoss.decode@4k.d64""".split()
+
+folder = Folder()
+on_reference = bool(DEVICE)
+quick = bool(os.environ.get("SEXTANT_TEST_QUICK")) or os.environ.get("SEXTANT_TEST_DRIVER") != "lavapipe"
+
+# ── Help and bad usage ──
+whole = expect_exit(0, "--help", "--help")
+for command in COMMANDS:
+    expect(f"  {command} " in whole.stdout, f"--help names {command}", whole)
+    result = expect_exit(0, f"{command} --help", command, "--help")
+    for option in ["--device", "--disable", "-q, --quiet", "-v, --verbose", "-h, --help", "Exit status"]:
+        expect(option in result.stdout, f"{command} --help has {option}", result)
+    expect(max(map(len, result.stdout.splitlines())) <= 132, f"{command} --help fits a terminal", result)
+    expect_refused(f"{command} with an unknown option", command, "--nosuch", says="--nosuch")
+    expect_refused(f"{command} with half an option", command, "--device", says="--device")
+    if command != "run":
+        expect_refused(f"{command} with an operand", command, "operand", says="operand")
+expect_refused("no command", says="--help")
+expect_refused("an unknown command", "attend", says="attend")
+for arguments in [["verify", "--cases", "0"], ["verify", "--cases", "many"], ["verify", "--seed", "-1"], ["verify", "--filter", "nosuch"],
+                  ["verify", "--dump", "/dev/null/x"], ["bench", "--filter", "nosuch"], ["bench", "--min-time", "nan"], ["bench", "--min-time", "-1"],
+                  ["bench", "--json", folder.path, *DEVICE], ["bench", "--html", "/nonexistent/x", *DEVICE]]:
+    expect_refused(" ".join(arguments), *arguments)
+
+# ── Devices that are not there ──
+for command in ["demo", "verify", "bench"]:
+    if not on_reference:
+        expect_refused(f"{command} on a device that nobody has", command, "--device", "voodoo 3dfx", code=3)
+        expect_refused(f"{command} without a capability that nobody has", command, "--disable", "teleport", says="teleport")
+    nothing = {"VK_DRIVER_FILES": "/nonexistent", "VK_ICD_FILENAMES": "/nonexistent"}
+    expect_refused(f"{command} without a driver", command, code=3, says="install", env=nothing)
+
+# ── devices ──
+table = expect_exit(0, "devices", "devices")
+listed = json.loads(expect_exit(0, "devices --json", "devices", "--json").stdout)["devices"]
+expect(listed[-1]["kind"] == "reference" and all(entry["name"] in table.stdout for entry in listed), "both list all devices, the reference last", table)
+for entry in listed:
+    expect(not entry["usable"] or (entry["attention_prefill"] and entry["attention_decode"]), f"{entry['name']}: the path of attention is named")
+if len(listed) > 1:
+    less = json.loads(run("devices", "--json", "--disable", "fp16,storage16").stdout)["devices"][0]["caps"]["capabilities"]
+    expect("fp16" not in less and "storage16" not in less, "--disable takes capabilities away")
+
+# ── verify ──
+cases = 3 if quick else 10
+result = expect_exit(0, "verify", "verify", "--cases", cases, "--seed", 3, *DEVICE)
+expect(re.search(r"^seed +3$", result.stdout, re.M), "verify prints its seed", result)
+expect(len(re.findall(rf"^\S+ +ok +{cases} cases", result.stdout, re.M)) == 6, "verify has a line for each family", result)
+again = run("verify", "--cases", cases, "--seed", 3, *DEVICE)
+expect(again.stdout == result.stdout, "verify: the same seed gives the same errors to the last digit", again)
+if WRONG and not on_reference:
+    wrong, dump = {"LD_PRELOAD": WRONG}, folder.name("dump")
+    result = expect_exit(1, "verify of a wrong kernel", "verify", "--filter", "attention", "--cases", 4, "--dump", dump, *DEVICE, env=wrong)
+    expect("FAIL" in result.stdout, "verify of a wrong kernel says so", result)
+    dumped = sorted(os.listdir(dump))
+    expect(len(dumped) == 4, f"verify dumps each failing case: {dumped}")
+    for name in dumped:
+        expect_exit(1, f"replay of {name}", "run", os.path.join(dump, name), "--check", *DEVICE, env=wrong)
+        expect_exit(0, f"replay of {name} with the right kernel", "run", os.path.join(dump, name), "--check", *DEVICE)
+
+# ── bench ──
+names = expect_exit(0, "bench --list", "bench", "--list").stdout.splitlines()
+expect(set(BENCH_NAMES) <= set(names), f"bench --list lacks {set(BENCH_NAMES) - set(names)}")
+wanted = "t1" if quick else ""
+expect_exit(0, "bench", "bench", "--filter", wanted, "--min-time", "0", "--json", folder.name("b.json"), "--html", folder.name("b.html"), *DEVICE, timeout=500)
+report = json.loads(folder.read("b.json"))
+expect("name" in report["device"], "bench --json names the device")
+expect([entry["name"] for entry in report["results"]] == [name for name in BENCH_NAMES if wanted in name], "bench --json has every standard case")
+for entry in report["results"]:
+    expect({"name", "median_us", "min_us", "runs", "flops", "bytes", "variant"} <= set(entry), f"{entry['name']}: all fields")
+    if "not_run" not in entry:
+        expect(0 < entry["min_us"] <= entry["median_us"] and entry["runs"] >= 3 and entry["bytes"] > 0 and entry["variant"], f"{entry['name']}: sensible")
+page = folder.read("b.html").decode()
+expect(report["results"][0]["name"] in page and "http" not in page and "<script" not in page, "bench --html stands alone")
+expect([name for name in os.listdir(folder.path) if name.endswith(".tmp")] == [], "no temporary file is left")
+
+# ── demo ──
+if not quick:
+    result = expect_exit(0, "demo", "demo", *DEVICE)
+    moved = re.search(r"norm, then RoPE +logits move by (\S+) of", result.stdout)
+    swapped = re.search(r"RoPE, then norm +logits move by (\S+) %", result.stdout)
+    expect(moved and float(moved[1]) < 1e-5 and swapped and float(swapped[1]) > 1, "demo shows both facts about order", result)
+    expect("FAIL" not in result.stdout, "demo is right", result)
+
+finish()
