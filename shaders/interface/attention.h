@@ -14,7 +14,7 @@ struct sxt_attention_push {
     SXT_U32 tiles;           // workgroups with work: row tiles · kv_heads · batch
     SXT_U32 flags;           // SXT_ATTENTION_HAS_* and so on
     SXT_U32 dims;            // d/4 | d_v/4 << 8 | types
-    SXT_U32 bases_main;      // first element in the bound range: q | k << 8 | v << 16 | o << 24
+    SXT_U32 bases_main;      // first element (q8_0: block) in the bound range: q | k << 8 | v << 16 | o << 24
     SXT_U32 bases_extra;     // lse | bias << 8 | sinks << 16 | alibi << 24
     SXT_U32 q_stride[3];     // batch, token, head
     SXT_U32 k_stride[3];

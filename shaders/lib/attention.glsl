@@ -103,12 +103,15 @@ uint extra_row(uint base_shift, uint stride[3], uint a, uint b, uint c) {
     return offset_of(extra_base(base_shift), stride, a, b, c);
 }
 
+// The base of a q8_0 tensor is in blocks of 32 elements: the other 31 parts of it are added here.
 uint k_row(place at, uint key) {
-    return main_row(8u, pc.k_stride, at.batch, key, at.kv_head);
+    uint blocks = K_TYPE == SXT_STORE_Q8_0 ? 31u * ((pc.bases_main >> 8) & 0xffu) : 0u;
+    return blocks + main_row(8u, pc.k_stride, at.batch, key, at.kv_head);
 }
 
 uint v_row(place at, uint key) {
-    return main_row(16u, pc.v_stride, at.batch, key, at.kv_head);
+    uint blocks = V_TYPE == SXT_STORE_Q8_0 ? 31u * ((pc.bases_main >> 16) & 0xffu) : 0u;
+    return blocks + main_row(16u, pc.v_stride, at.batch, key, at.kv_head);
 }
 
 uint q_row(place at, row r) {

@@ -93,8 +93,10 @@ static sxt_result bind_tensors(const sxt_caps *caps, const sxt_attention_desc *d
         sxt_result result = sxt_plan_view(caps, tensor, written, dispatch, &views[i]);
         if (result != SXT_OK) return result;
         if (strides[i]) set_strides(strides[i], &views[i]);
-        assert(views[i].base < 256); // a remainder below minStorageBufferOffsetAlignment, which is at most 256 bytes
-        *(i < 4 ? &push->bases_main : &push->bases_extra) |= views[i].base << 8 * (i % 4);
+        // A remainder below minStorageBufferOffsetAlignment, which is at most 256 bytes; of q8_0, 17 times that.
+        uint32_t base = views[i].base / sxt_type_block(tensors[i]->type);
+        assert(base < 256);
+        *(i < 4 ? &push->bases_main : &push->bases_extra) |= base << 8 * (i % 4);
     }
     if (sxt_plan_quads(&desc->q, &views[SXT_ATTENTION_Q])) push->flags |= SXT_ATTENTION_Q_ALIGNED;
     if (sxt_plan_quads(&desc->o, &views[SXT_ATTENTION_O])) push->flags |= SXT_ATTENTION_O_ALIGNED;

@@ -84,7 +84,7 @@ static void poison(uint8_t *image, uint64_t bytes) {
         memcpy(image + i, &pattern, 2);
 }
 
-// Gives `tensor`, complete but for its buffer, memory of its own. `skip` elements lie before it, past the canary.
+// Gives `tensor`, complete but for its buffer, memory of its own. `skip` elements (q8_0: blocks) lie before it, past the canary.
 static void make_block(sxt_test_trial *trial, const char *name, uint64_t skip, sxt_tensor *tensor) {
     cr_assert(trial->block_count < SXT_TEST_BLOCKS, "too many tensors in a trial");
     sxt_test_block *block = &trial->blocks[trial->block_count++];
@@ -92,6 +92,7 @@ static void make_block(sxt_test_trial *trial, const char *name, uint64_t skip, s
     uint64_t extent = 1;
     for (int i = 0; i < 4; i++)
         extent += tensor->shape[i] > 0 ? (tensor->shape[i] - 1) * tensor->strides[i] : 0;
+    extent = (extent + sxt_type_block(tensor->type) - 1) / sxt_type_block(tensor->type);
     tensor->offset_bytes = SXT_TEST_CANARY_BYTES + skip * size;
     // Rounded up so that the pattern covers it.
     block->bytes = (tensor->offset_bytes + extent * size + SXT_TEST_CANARY_BYTES + 1) & ~(uint64_t)1;
@@ -130,7 +131,7 @@ sxt_tensor sxt_test_place(sxt_test_trial *trial, const char *name, sxt_type type
     sxt_test_rng *rng = &trial->rng;
     const sxt_test_layout any = SXT_TEST_PICK(rng, sxt_test_layout, SXT_TEST_DENSE, SXT_TEST_QUADS, SXT_TEST_ODD);
     const sxt_test_layout layout = trial->layout == SXT_TEST_ANY ? any : trial->layout;
-    const uint32_t step = layout == SXT_TEST_QUADS ? 4 : 1;
+    const uint32_t block = sxt_type_block(type), step = block > 1 ? block : layout == SXT_TEST_QUADS ? 4 : 1;
     uint32_t order[3] = {2, 1, 0}; // dims from the innermost outwards
     for (uint32_t i = 2; i > 0 && layout != SXT_TEST_DENSE; i--) {
         const uint32_t j = sxt_test_below(rng, i + 1), swapped = order[i];
@@ -143,7 +144,7 @@ sxt_tensor sxt_test_place(sxt_test_trial *trial, const char *name, sxt_type type
         tensor.strides[order[i]] = span > 0 ? span : 1;
         span = tensor.strides[order[i]] * (tensor.shape[order[i]] > 0 ? tensor.shape[order[i]] : 1);
     }
-    make_block(trial, name, layout == SXT_TEST_DENSE ? 0 : step * sxt_test_below(rng, 16), &tensor);
+    make_block(trial, name, layout == SXT_TEST_DENSE ? 0 : step / block * sxt_test_below(rng, 16), &tensor);
     return tensor;
 }
 
@@ -183,9 +184,22 @@ uint64_t sxt_test_at(const sxt_tensor *tensor, uint32_t batch, uint32_t token, u
     return (((uint64_t)batch * shape[1] + token) * shape[2] + head) * shape[3] + channel;
 }
 
+// Not for q8_0, whose elements have no addresses of their own.
 static uint8_t *address(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n) {
     const uint64_t element = sxt_test_element(tensor, n);
     return block_of(trial, tensor)->images[side] + tensor->offset_bytes + element * sxt_type_size(tensor->type);
+}
+
+// Whole blocks of q8_0: numbers of ±127 parts of a scale such that they have about that deviation.
+static void fill_blocks(sxt_test_trial *trial, const sxt_tensor *tensor, double deviation) {
+    uint8_t *data = block_of(trial, tensor)->images[SXT_TEST_INITIAL] + tensor->offset_bytes;
+    for (uint64_t n = 0; n < sxt_test_count(tensor); n += 32) {
+        uint8_t *block = data + sxt_test_element(tensor, n) / 32 * 34;
+        const uint16_t scale = sxt_f16_from_double(deviation * sxt_test_uniform(&trial->rng, 0.5, 1.5) / 73);
+        memcpy(block, &scale, sizeof scale);
+        for (uint32_t i = 0; i < 32; i++)
+            block[2 + i] = (uint8_t)(sxt_test_below(&trial->rng, 255) - 127);
+    }
 }
 
 void sxt_test_set(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, double value) {
@@ -201,6 +215,10 @@ void sxt_test_set_bits(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t
 }
 
 void sxt_test_fill_normal(sxt_test_trial *trial, const sxt_tensor *tensor, double mean, double deviation) {
+    if (tensor->type == SXT_TYPE_Q8_0) {
+        fill_blocks(trial, tensor, deviation);
+        return;
+    }
     for (uint64_t n = 0; n < sxt_test_count(tensor); n++)
         sxt_test_set(trial, tensor, n, mean + deviation * sxt_test_normal(&trial->rng));
 }

@@ -87,7 +87,7 @@ uint64_t sxt_test_at(const sxt_tensor *tensor, uint32_t batch, uint32_t token, u
 void sxt_test_set(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, double value);
 void sxt_test_set_int(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, int32_t value);
 void sxt_test_set_bits(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, uint32_t bits);
-void sxt_test_fill_normal(sxt_test_trial *trial, const sxt_tensor *tensor, double mean, double deviation);
+void sxt_test_fill_normal(sxt_test_trial *trial, const sxt_tensor *tensor, double mean, double deviation); // q8_0: mean 0
 void sxt_test_fill(sxt_test_trial *trial, const sxt_tensor *tensor, double value);
 
 // Copies an element for element from `from`, of the same count, as it was initially.

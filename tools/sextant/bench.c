@@ -22,11 +22,14 @@ static sxt_result time_batch(sxt_rig *rig, uint32_t batch, samples *out) {
     sxt_result result = SXT_OK;
     for (uint32_t i = 0; i < batch && result == SXT_OK; i++) {
         result = sxt_stream_timestamp(rig->stream, &from[i]);
-        for (int s = 0; s < rig->work->stage_count && result == SXT_OK; s++) result = sxt_rig_record(rig, s);
+        for (int s = 0; s < rig->work->stage_count && result == SXT_OK; s++)
+            result = sxt_rig_record(rig, s);
         if (result == SXT_OK) result = sxt_stream_timestamp(rig->stream, &to[i]);
     }
-    if (result == SXT_OK) result = sxt_stream_submit(rig->stream, &ticket);
-    else sxt_stream_reset(rig->stream);
+    if (result == SXT_OK)
+        result = sxt_stream_submit(rig->stream, &ticket);
+    else
+        sxt_stream_reset(rig->stream);
     if (result == SXT_OK) result = sxt_device_wait(rig->session->device, ticket, UINT64_MAX);
     for (uint32_t i = 0; i < batch && result == SXT_OK && out->count < MAX_RUNS; i++) {
         result = sxt_stream_elapsed(rig->stream, from[i], to[i], &out->us[out->count++]);
@@ -56,7 +59,8 @@ static sxt_result time_work(sxt_rig *rig, double min_time, samples *out) {
         }
         double us = 0;
         result = sxt_rig_run(rig);
-        for (int s = 0; s < rig->work->stage_count; s++) us += rig->stage_us[s];
+        for (int s = 0; s < rig->work->stage_count; s++)
+            us += rig->stage_us[s];
         out->us[out->count++] = us;
     }
     qsort(out->us, out->count, sizeof *out->us, compare);
@@ -106,7 +110,8 @@ static int time_one(bench *b, const sxt_work *work, sxt_bench_result *out) {
     if (result == SXT_OK) result = time_rig(b, &rig, out);
     sxt_rig_finish(&rig);
     if (result == SXT_OK) return SXT_EXIT_DONE;
-    if (result != SXT_ERROR_UNSUPPORTED && result != SXT_ERROR_OUT_OF_MEMORY) return sxt_session_fail(&b->session, result, out->name);
+    if (result != SXT_ERROR_UNSUPPORTED && result != SXT_ERROR_OUT_OF_MEMORY)
+        return sxt_session_fail(&b->session, result, out->name);
     snprintf(out->why_not, sizeof out->why_not, "%.150s", *b->session.last ? b->session.last : sxt_result_name(result));
     return SXT_EXIT_DONE;
 }
@@ -162,7 +167,8 @@ static int time_case(bench *b, const sxt_bench_case *c) {
 static bool has_clock(const bench *b) {
     sxt_stream *stream = NULL;
     uint32_t index;
-    bool has = sxt_stream_create(b->session.device, &stream) == SXT_OK && sxt_stream_timestamp(stream, &index) == SXT_OK;
+    bool has =
+        sxt_stream_create(b->session.device, &stream) == SXT_OK && sxt_stream_timestamp(stream, &index) == SXT_OK;
     sxt_stream_destroy(&stream);
     return has;
 }
@@ -200,7 +206,8 @@ static int time_into_files(bench *b) {
         bool keep = exit_code == SXT_EXIT_DONE && files[i].file;
         if (keep) formats[i].write(files[i].file, &b->report);
         if (!sxt_replace_end(&files[i], keep, error, sizeof error) && keep) {
-            exit_code = sxt_fail(SXT_EXIT_BAD_INPUT, "%s %s: %s", formats[i].name, b->args->value[formats[i].option], error);
+            exit_code =
+                sxt_fail(SXT_EXIT_BAD_INPUT, "%s %s: %s", formats[i].name, b->args->value[formats[i].option], error);
         }
     }
     return exit_code;
@@ -208,7 +215,8 @@ static int time_into_files(bench *b) {
 
 static int list_cases(const bench *b) {
     for (int i = 0; i < sxt_bench_case_count; i++) {
-        if (wanted(b, &sxt_bench_cases[i])) printf("%s%s\n", sxt_bench_cases[i].name, sxt_bench_cases[i].gpu_only ? " (GPU only)" : "");
+        if (wanted(b, &sxt_bench_cases[i]))
+            printf("%s%s\n", sxt_bench_cases[i].name, sxt_bench_cases[i].gpu_only ? " (GPU only)" : "");
     }
     return SXT_EXIT_DONE;
 }
@@ -217,10 +225,14 @@ static int run(const sxt_args *args) {
     static bench b;
     b = (bench){.args = args, .min_time = 0.5, .progress = {.every_line = args->verbose, .quiet = args->quiet}};
     bool known = !args->value[FILTER];
-    for (int i = 0; i < sxt_bench_case_count; i++) known |= args->value[FILTER] && strstr(sxt_bench_cases[i].name, args->value[FILTER]);
-    if (!known) return sxt_fail(SXT_EXIT_BAD_INPUT, "--filter %s: in no case's name (see `sextant bench --list`)", args->value[FILTER]);
+    for (int i = 0; i < sxt_bench_case_count; i++)
+        known |= args->value[FILTER] && strstr(sxt_bench_cases[i].name, args->value[FILTER]);
+    if (!known)
+        return sxt_fail(SXT_EXIT_BAD_INPUT, "--filter %s: in no case's name (see `sextant bench --list`)",
+                        args->value[FILTER]);
     if (args->value[MIN_TIME] && !sxt_parse_float(args->value[MIN_TIME], 0, 3600, &b.min_time)) {
-        return sxt_fail(SXT_EXIT_BAD_INPUT, "--min-time %s: not a number of seconds from 0 to 3600", args->value[MIN_TIME]);
+        return sxt_fail(SXT_EXIT_BAD_INPUT, "--min-time %s: not a number of seconds from 0 to 3600",
+                        args->value[MIN_TIME]);
     }
     if (args->value[LIST]) return list_cases(&b);
     b.results = calloc((size_t)sxt_bench_case_count, sizeof *b.results);
@@ -236,14 +248,18 @@ static int run(const sxt_args *args) {
 const sxt_command sxt_bench_command = {
     .name = "bench",
     .summary = "Time standard cases, and compare with the device's own copy bandwidth",
-    .explanation =
-        "Each case is warmed up, then run until its time is up, at least three times; the device's timestamps count, or\n"
-        "wall time around submission and wait where it has none. Bytes count every tensor once, read or written. Activations\n"
-        "are f32 and caches f16 where the name does not say otherwise. Copy bandwidth is measured in the same run on 120 MiB:\n"
-        "of a GPU by a kv_write from f32 to f32, of a software device by memcpy on all cores of the host. Cases marked\n"
-        "(GPU only) are left out on software devices.\n\n"
-        "JSON: {\"device\": {…}, \"results\": [{\"name\", \"median_us\", \"min_us\", \"runs\", \"flops\", \"bytes\", \"variant\"}]}; a case that\n"
-        "the device cannot run has null times, and says why in \"not_run\".\n",
+    .explanation = "Each case is warmed up, then run until its time is up, at least three times; the device's "
+                   "timestamps count, or\n"
+                   "wall time around submission and wait where it has none. Bytes count every tensor once, read or "
+                   "written. Activations\n"
+                   "are f32 and caches f16 where the name does not say otherwise. Copy bandwidth is measured in the "
+                   "same run on 120 MiB:\n"
+                   "of a GPU by a kv_write from f32 to f32, of a software device by memcpy on all cores of the host. "
+                   "Cases marked\n"
+                   "(GPU only) are left out on software devices.\n\n"
+                   "JSON: {\"device\": {…}, \"results\": [{\"name\", \"median_us\", \"min_us\", \"runs\", \"flops\", "
+                   "\"bytes\", \"variant\"}]}; a case that\n"
+                   "the device cannot run has null times, and says why in \"not_run\".\n",
     .options =
         {
             [FILTER] = {0, "filter", "SUBSTR", false, "only cases with this in their name"},

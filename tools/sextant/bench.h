@@ -26,7 +26,7 @@ typedef struct sxt_bench_case {
     uint32_t heads, kv_heads; // 0 = 1
     uint32_t channels;
     bool causal, sinks;
-    uint32_t window; // 0 = none; else each query sees this many keys, its own among them
+    uint32_t window;  // 0 = none; else each query sees this many keys, its own among them
     sxt_type kv_type; // of attention's keys and values; F32, the zero, stands for f16
 } sxt_bench_case;
 

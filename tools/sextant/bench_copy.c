@@ -51,7 +51,8 @@ double sxt_bench_host_copy(size_t bytes) {
     if (from && to) {
         memset(from, 1, bytes); // so that both have pages of their own
         memset(to, 2, bytes);
-        for (int i = 0; i < REPETITIONS; i++) seconds[i] = copy_once(to, from, bytes, count);
+        for (int i = 0; i < REPETITIONS; i++)
+            seconds[i] = copy_once(to, from, bytes, count);
         qsort(seconds, REPETITIONS, sizeof *seconds, compare);
         median = seconds[REPETITIONS / 2];
     }

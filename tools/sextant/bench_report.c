@@ -45,8 +45,9 @@ void sxt_bench_write_json(FILE *file, const sxt_bench_report *report) {
     json_t *results = json_array();
     for (int i = 0; i < report->result_count; i++) {
         const sxt_bench_result *r = &report->results[i];
-        json_t *row = json_pack("{s:s, s:f, s:f, s:i, s:f, s:f, s:s}", "name", r->name, "median_us", r->median_us, "min_us", r->min_us,
-                                "runs", (int)r->runs, "flops", r->flops, "bytes", r->bytes, "variant", r->variant);
+        json_t *row =
+            json_pack("{s:s, s:f, s:f, s:i, s:f, s:f, s:s}", "name", r->name, "median_us", r->median_us, "min_us",
+                      r->min_us, "runs", (int)r->runs, "flops", r->flops, "bytes", r->bytes, "variant", r->variant);
         if (!r->timed) {
             json_object_set_new(row, "median_us", json_null());
             json_object_set_new(row, "min_us", json_null());
@@ -54,9 +55,9 @@ void sxt_bench_write_json(FILE *file, const sxt_bench_report *report) {
         }
         json_array_append_new(results, row);
     }
-    json_t *root = json_pack("{s:{s:s, s:s, s:s, s:s, s:f}, s:o}", "device", "name", report->device->name, "driver", report->device->driver,
-                             "type", report->device->type ? report->device->type : "reference", "clock", clock_name(report), "copy_gb_per_s",
-                             report->copy_gbs, "results", results);
+    json_t *root = json_pack("{s:{s:s, s:s, s:s, s:s, s:f}, s:o}", "device", "name", report->device->name, "driver",
+                             report->device->driver, "type", report->device->type ? report->device->type : "reference",
+                             "clock", clock_name(report), "copy_gb_per_s", report->copy_gbs, "results", results);
     json_dumpf(root, file, JSON_INDENT(2));
     fputc('\n', file);
     json_decref(root);
@@ -84,10 +85,13 @@ static void put_text(FILE *file, const char *text) {
 
 static const char style[] =
     "body{font:15px/1.5 system-ui,sans-serif;max-width:75em;margin:2em auto;padding:0 1em;color:#222;background:#fff}"
-    "table{border-collapse:collapse;width:100%}th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}"
+    "table{border-collapse:collapse;width:100%}th,td{padding:.25em .6em;text-align:right;border-bottom:1px solid "
+    "#ddd;white-space:nowrap}"
     "th:first-child,td:first-child{text-align:left}td.v{font-size:.8em;color:#777;text-align:left;white-space:normal}"
-    ".bar{background:#e8ecf2;width:9em;height:.8em;display:inline-block}.bar i{display:block;height:100%;background:#2f6fb2}"
-    "@media(prefers-color-scheme:dark){body{background:#16181c;color:#ddd}th,td{border-color:#333}.bar{background:#2a2e36}}";
+    ".bar{background:#e8ecf2;width:9em;height:.8em;display:inline-block}.bar "
+    "i{display:block;height:100%;background:#2f6fb2}"
+    "@media(prefers-color-scheme:dark){body{background:#16181c;color:#ddd}th,td{border-color:#333}.bar{background:#"
+    "2a2e36}}";
 
 static void put_bar(FILE *file, double part) {
     double percent = part < 0 ? 0 : part > 1 ? 100 : 100 * part;
@@ -101,14 +105,20 @@ void sxt_bench_write_html(FILE *file, const sxt_bench_report *report) {
         if (gbs(&report->results[i]) > most_gbs) most_gbs = gbs(&report->results[i]);
     }
     if (report->copy_gbs > most_gbs) most_gbs = report->copy_gbs;
-    fprintf(file, "<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\n"
-                  "<title>Sextant bench</title><style>%s</style>\n<h1>Sextant bench</h1>\n<p>", style);
+    fprintf(file,
+            "<!DOCTYPE html>\n<html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\n"
+            "<title>Sextant bench</title><style>%s</style>\n<h1>Sextant bench</h1>\n<p>",
+            style);
     put_text(file, report->device->name);
     fputs("<br>", file);
     put_text(file, report->device->driver);
     fprintf(file, "<br>Timed by %s", clock_name(report));
-    if (report->copy_gbs > 0) fprintf(file, "; copy bandwidth measured in the same run: %.2f GB/s, read and written, by %s", report->copy_gbs, report->copy_way);
-    fputs(".</p>\n<table><tr><th>case<th>median, µs<th>min, µs<th>runs<th>GFLOP/s<th><th>GB/s<th><th>% of copy<th>kernel</tr>\n", file);
+    if (report->copy_gbs > 0)
+        fprintf(file, "; copy bandwidth measured in the same run: %.2f GB/s, read and written, by %s", report->copy_gbs,
+                report->copy_way);
+    fputs(".</p>\n<table><tr><th>case<th>median, µs<th>min, µs<th>runs<th>GFLOP/s<th><th>GB/s<th><th>% of "
+          "copy<th>kernel</tr>\n",
+          file);
     for (int i = 0; i < report->result_count; i++) {
         const sxt_bench_result *r = &report->results[i];
         fputs("<tr><td>", file);
@@ -121,13 +131,17 @@ void sxt_bench_write_html(FILE *file, const sxt_bench_report *report) {
             put_bar(file, most_gflops > 0 ? gflops(r) / most_gflops : 0);
             fprintf(file, "<td>%.2f", gbs(r));
             put_bar(file, most_gbs > 0 ? gbs(r) / most_gbs : 0);
-            if (report->copy_gbs > 0) fprintf(file, "<td>%.1f", copy_percent(report, r));
-            else fputs("<td>", file);
+            if (report->copy_gbs > 0)
+                fprintf(file, "<td>%.1f", copy_percent(report, r));
+            else
+                fputs("<td>", file);
         }
         fputs("<td class=v>", file);
         put_text(file, r->variant);
         fputs("</tr>\n", file);
     }
-    fputs("</table>\n<p>Bars: each case against the largest of its column (GB/s: or against the copy). Bytes count every tensor once; "
-          "FLOPs of attention are 4·(visible pairs)·heads·channels.</p>\n</html>\n", file);
+    fputs("</table>\n<p>Bars: each case against the largest of its column (GB/s: or against the copy). Bytes count "
+          "every tensor once; "
+          "FLOPs of attention are 4·(visible pairs)·heads·channels.</p>\n</html>\n",
+          file);
 }

@@ -23,12 +23,15 @@ static const void *before(const sxt_evidence *e, const char *field) {
 }
 
 // An element of an optional tensor that repeats where it has a 1. `index` counts within the full `shape`.
-static double repeated(const sxt_evidence *e, const char *field, const uint32_t shape[4], uint64_t index, double absent) {
+static double repeated(const sxt_evidence *e, const char *field, const uint32_t shape[4], uint64_t index,
+                       double absent) {
     const sxt_slot *slot = slot_of(e, field);
     if (!slot) return absent;
     uint64_t at[4], place = 0;
-    for (int i = 3; i >= 0; i--) at[i] = index % shape[i], index /= shape[i];
-    for (int i = 0; i < 4; i++) place = place * slot->shape[i] + (slot->shape[i] == 1 ? 0 : at[i]);
+    for (int i = 3; i >= 0; i--)
+        at[i] = index % shape[i], index /= shape[i];
+    for (int i = 0; i < 4; i++)
+        place = place * slot->shape[i] + (slot->shape[i] == 1 ? 0 : at[i]);
     return sxt_number_get(slot->type, before(e, field), place);
 }
 
@@ -40,7 +43,8 @@ static double input_at(const sxt_evidence *e, const char *x, bool residual, uint
     return value;
 }
 
-static row_stats measure_row(const sxt_evidence *e, const char *x, bool residual, double eps, uint64_t start, uint32_t n) {
+static row_stats measure_row(const sxt_evidence *e, const char *x, bool residual, double eps, uint64_t start,
+                             uint32_t n) {
     double sum = 0, sum_abs = 0, squares = 0;
     for (uint32_t i = 0; i < n; i++) {
         double value = input_at(e, x, residual, start + i);
@@ -140,7 +144,8 @@ static void bound_rope(const sxt_evidence *e, const sxt_rope_params *rope, const
 
 static double magnitude_of_products(const float *q, const float *k, uint32_t d) {
     float sum = 0;
-    for (uint32_t c = 0; c < d; c++) sum += fabsf(q[c] * k[c]);
+    for (uint32_t c = 0; c < d; c++)
+        sum += fabsf(q[c] * k[c]);
     return sum;
 }
 
@@ -153,7 +158,8 @@ typedef struct score_input {
 
 static double score_error(const sxt_evidence *e, const score_input *in) {
     const sxt_attention_desc *desc = &e->stage->desc.attention;
-    const sxt_slot *q = slot_of(e, "q"), *k = slot_of(e, "k"), *bias = slot_of(e, "bias"), *slopes = slot_of(e, "alibi_slopes");
+    const sxt_slot *q = slot_of(e, "q"), *k = slot_of(e, "k"), *bias = slot_of(e, "bias"),
+                   *slopes = slot_of(e, "alibi_slopes");
     uint32_t d = q->shape[3], group = q->shape[2] / k->shape[2];
     double scale = desc->scale != 0 ? fabs((double)desc->scale) : 1 / sqrt(d), largest = 0, added = 0;
     for (uint32_t j = in->first; j < in->end; j++) {
@@ -176,7 +182,8 @@ static double score_error(const sxt_evidence *e, const score_input *in) {
 static float *as_f32(const sxt_slot *slot, const void *data) {
     uint64_t count = sxt_slot_count(slot);
     float *copy = malloc(count * sizeof *copy + 1);
-    for (uint64_t i = 0; copy && i < count; i++) copy[i] = (float)sxt_number_get(slot->type, data, i);
+    for (uint64_t i = 0; copy && i < count; i++)
+        copy[i] = (float)sxt_number_get(slot->type, data, i);
     return copy;
 }
 
@@ -187,7 +194,8 @@ static void bound_attention(const sxt_evidence *e, const char *field, sxt_type t
     bool is_lse = strcmp(field, "lse") == 0;
     float *queries = as_f32(q, before(e, "q")), *keys = as_f32(k, before(e, "k"));
     for (uint64_t row = 0; row < (uint64_t)q->shape[0] * tq * hq; row++) {
-        score_input in = {.head = (uint32_t)(row % hq), .i = (uint32_t)(row / hq % tq), .batch = (uint32_t)(row / hq / tq)};
+        score_input in = {
+            .head = (uint32_t)(row % hq), .i = (uint32_t)(row / hq % tq), .batch = (uint32_t)(row / hq / tq)};
         sxt_attention_visible(&e->stage->desc.attention, tq, k->shape[1], in.i, &in.first, &in.end);
         in.q = queries + row * d;
         in.k = keys;
@@ -210,15 +218,19 @@ static void bound_attention(const sxt_evidence *e, const char *field, sxt_type t
 void sxt_bound(const sxt_evidence *e, const char *field, sxt_type type, double *out_bound) {
     switch (e->stage->op) {
     case SXT_OP_NORM:
-        if (strcmp(field, "y") == 0) bound_norm(e, type, out_bound);
-        else bound_residual(e, type, out_bound);
+        if (strcmp(field, "y") == 0)
+            bound_norm(e, type, out_bound);
+        else
+            bound_residual(e, type, out_bound);
         return;
     case SXT_OP_ROPE:
         bound_rope(e, &e->stage->desc.rope.rope, "y", "x", NULL, type, out_bound);
         return;
     case SXT_OP_QK_NORM_ROPE:
-        if (strcmp(field, "q_out") == 0) bound_rope(e, &e->stage->desc.qk_norm_rope.rope, field, "q", "q_weight", type, out_bound);
-        else bound_rope(e, &e->stage->desc.qk_norm_rope.rope, field, "k", "k_weight", type, out_bound);
+        if (strcmp(field, "q_out") == 0)
+            bound_rope(e, &e->stage->desc.qk_norm_rope.rope, field, "q", "q_weight", type, out_bound);
+        else
+            bound_rope(e, &e->stage->desc.qk_norm_rope.rope, field, "k", "k_weight", type, out_bound);
         return;
     case SXT_OP_ATTENTION:
         bound_attention(e, field, type, out_bound);
@@ -266,7 +278,9 @@ double sxt_bound_relative(const sxt_work *work, int slot) {
     double limit = sxt_bound_relative_type(work->slots[slot].type);
     for (int s = 0; s < work->stage_count; s++) {
         const sxt_field *fields = sxt_op_fields(work->stages[s].op);
-        limit = fmax(limit, work->stages[s].op != SXT_OP_ATTENTION ? 2e-6 : reads_q8_0(work, &work->stages[s]) ? 1e-5 : 5e-6);
+        limit = fmax(limit, work->stages[s].op != SXT_OP_ATTENTION ? 2e-6
+                            : reads_q8_0(work, &work->stages[s])   ? 1e-5
+                                                                   : 5e-6);
         for (int i = 0; fields[i].name; i++) {
             int written = work->stages[s].slots[i];
             // What one stage rounds, the next one reads.

@@ -11,12 +11,12 @@
 // ── What is understood ──
 
 static const char *const op_names[] = {"norm", "rope", "qk_norm_rope", "attention", "kv_write", NULL};
-static const char *const norm_names[] = {"rms", "layer", "l2", "none", NULL};          // in sxt_norm_kind's order
+static const char *const norm_names[] = {"rms", "layer", "l2", "none", NULL}; // in sxt_norm_kind's order
 static const char *const kind_names[] = {"rms", "layer", "l2", NULL};
-static const char *const pairing_names[] = {"half", "interleaved", NULL};              // sxt_rope_pairing
-static const char *const multi_names[] = {"none", "mrope", "imrope", "vision", NULL};  // sxt_rope_multi
-static const char *const type_names[] = {"f32", "f16", "bf16", NULL};                  // sxt_type
-static const char *const kv_type_names[] = {"f32", "f16", "bf16", "q8_0", NULL};       // sxt_type without i32
+static const char *const pairing_names[] = {"half", "interleaved", NULL};             // sxt_rope_pairing
+static const char *const multi_names[] = {"none", "mrope", "imrope", "vision", NULL}; // sxt_rope_multi
+static const char *const type_names[] = {"f32", "f16", "bf16", NULL};                 // sxt_type
+static const char *const kv_type_names[] = {"f32", "f16", "bf16", "q8_0", NULL};      // sxt_type without i32
 
 enum {
     NORM = 1 << SXT_CASE_NORM,
@@ -46,7 +46,8 @@ static const key_row keys[] = {
     {"kind", NORM, KEY_CHOICE, AT(norm), kind_names, "default rms"},
     {"norm", QK | ATTENTION, KEY_CHOICE, AT(norm), norm_names,
      "of each head of q and k, before RoPE; default rms, for attention none"},
-    {"eps", NORM | QK | ATTENTION, KEY_FLOAT, AT(eps), NULL, "of the norm, from 0; default 0 (models use 1e-5 or 1e-6)"},
+    {"eps", NORM | QK | ATTENTION, KEY_FLOAT, AT(eps), NULL,
+     "of the norm, from 0; default 0 (models use 1e-5 or 1e-6)"},
     {"offset", NORM | QK | ATTENTION, KEY_FLOAT, AT(offset), NULL, "added to weights; default 0"},
     {"pairing", ROTATES, KEY_CHOICE, AT(pairing), pairing_names, "default half; for attention: absent = no RoPE"},
     {"rotary_dim", ROTATES, KEY_UINT, AT(rope.rotary_dim), NULL, "default: all channels after rotary_offset"},
@@ -67,12 +68,14 @@ static const key_row keys[] = {
     {"window_left", ATTENTION, KEY_INT, AT(window_left), NULL, "keys before the query's own; default -1 = all"},
     {"window_right", ATTENTION, KEY_INT, AT(window_right), NULL, "keys after the query's own; default -1 = all"},
     {"kv_type", ATTENTION | KV, KEY_CHOICE, AT(kv_type), kv_type_names,
-     "of the cache; attention: absent = k and v as they are (q8_0: not after norm or RoPE)"},
+     "of the cache; absent: k and v as they are. q8_0: not after norm or RoPE"},
     {"rows", KV, KEY_UINT, AT(rows), NULL, "of the cache; default: as many as needed"},
     {"first_row", KV, KEY_UINT, AT(first_row), NULL, "row of the first token, without slots; default 0"},
-    {"out_type", NORM | ROPE | QK | ATTENTION, KEY_CHOICE, AT(out_type), type_names, "of the outputs (not lse); default f32"},
+    {"out_type", NORM | ROPE | QK | ATTENTION, KEY_CHOICE, AT(out_type), type_names,
+     "of the outputs (not lse); default f32"},
     {"in_place", NORM | ROPE | QK, KEY_BOOL, AT(in_place), NULL, "outputs overwrite their inputs; default false"},
-    {"layout", EVERY, KEY_UINT, AT(layout), NULL, "not 0: spread tensors over memory by odd strides and offsets, drawn from this seed"},
+    {"layout", EVERY, KEY_UINT, AT(layout), NULL,
+     "not 0: spread tensors over memory by odd strides and offsets, drawn from this seed"},
 };
 enum { KEY_COUNT = sizeof keys / sizeof keys[0] };
 
@@ -222,7 +225,8 @@ bool sxt_case_params_read(const sxt_bundle *bundle, sxt_case_params *out_params,
     const char *op = sxt_bundle_value(bundle, "op");
     *out_params = (sxt_case_params){
         .window_left = -1, .window_right = -1, .kv_type = SXT_TYPE_ABSENT, .out_type = SXT_TYPE_ABSENT};
-    if (!op) return fail(error, "key 'op' is missing from __metadata__: norm, rope, qk_norm_rope, attention or kv_write");
+    if (!op)
+        return fail(error, "key 'op' is missing from __metadata__: norm, rope, qk_norm_rope, attention or kv_write");
     int chosen;
     if (!read_choice(find_key(SXT_CASE_NORM, "op"), op, &chosen, error)) return false;
     out_params->op = (sxt_case_op)chosen;
@@ -260,14 +264,16 @@ bool sxt_case_tensors_check(const sxt_bundle *bundle, sxt_case_op op, char error
         const sxt_array *array = sxt_bundle_array(bundle, tensors[t].name);
         join(allowed, sizeof allowed, tensors[t].name);
         if (!array && tensors[t].role == REQUIRED) {
-            return fail(error, "tensor '%s' is missing: %s needs it, %s", tensors[t].name, op_names[op], tensors[t].shape);
+            return fail(error, "tensor '%s' is missing: %s needs it, %s", tensors[t].name, op_names[op],
+                        tensors[t].shape);
         }
         if (array && !(tensors[t].dtypes & 1u << array->dtype)) {
             char types[64] = "";
             for (int d = 0; d < SXT_DTYPE_COUNT; d++) {
                 if (tensors[t].dtypes & 1u << d) join(types, sizeof types, sxt_dtype_name((sxt_dtype)d));
             }
-            return fail(error, "tensor '%s': dtype %s, where %s is right", array->name, sxt_dtype_name(array->dtype), types);
+            return fail(error, "tensor '%s': dtype %s, where %s is right", array->name, sxt_dtype_name(array->dtype),
+                        types);
         }
     }
     for (size_t i = 0; i < bundle->array_count; i++) {
@@ -286,7 +292,8 @@ bool sxt_case_tensors_check(const sxt_bundle *bundle, sxt_case_op op, char error
 
 void sxt_case_print_help(void) {
     static const char *const roles[] = {"", ", optional", ", expected output"};
-    printf("\nTensors. All with tokens (T) and heads (H) may have a leading batch dim. Expected outputs are for --check.\n");
+    printf("\nTensors. All with tokens (T) and heads (H) may have a leading batch dim. Expected outputs are for "
+           "--check.\n");
     for (int t = 0; t < TENSOR_COUNT; t++) {
         bool first = t == 0 || tensors[t].op != tensors[t - 1].op;
         printf("  %-13s %-13s %s%s\n", first ? op_names[tensors[t].op] : "", tensors[t].name, tensors[t].shape,
@@ -296,8 +303,10 @@ void sxt_case_print_help(void) {
            "n norm, r rope, q qk_norm_rope, a attention, k kv_write.\n");
     for (int i = 0; i < KEY_COUNT; i++) {
         char choices[128] = "", ops[SXT_CASE_OP_COUNT + 1] = "";
-        for (int c = 0; keys[i].choices && keys[i].choices[c]; c++) join(choices, sizeof choices, keys[i].choices[c]);
-        for (int op = 0; op < SXT_CASE_OP_COUNT; op++) ops[op] = keys[i].ops & 1u << op ? "nrqak"[op] : '.';
+        for (int c = 0; keys[i].choices && keys[i].choices[c]; c++)
+            join(choices, sizeof choices, keys[i].choices[c]);
+        for (int op = 0; op < SXT_CASE_OP_COUNT; op++)
+            ops[op] = keys[i].ops & 1u << op ? "nrqak"[op] : '.';
         printf("  %-17s %s  %s%s%s\n", keys[i].name, ops, choices, *choices ? "; " : "", keys[i].help);
     }
 }

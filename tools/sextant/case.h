@@ -23,8 +23,8 @@ typedef struct sxt_case_params {
     int norm; // sxt_norm_kind; SXT_NORM_NONE if absent from an attention
     bool norm_given;
     float eps, offset;
-    bool rotate; // `pairing` was given, or the op has rotation anyway
-    int pairing, multi; // sxt_rope_pairing, sxt_rope_multi
+    bool rotate;          // `pairing` was given, or the op has rotation anyway
+    int pairing, multi;   // sxt_rope_pairing, sxt_rope_multi
     sxt_rope_params rope; // without pairing, multi, freq_factors
     float scale, softcap;
     bool causal;
@@ -32,7 +32,7 @@ typedef struct sxt_case_params {
     int32_t window_left, window_right;
     int kv_type, out_type; // sxt_type, or SXT_TYPE_ABSENT
     bool in_place;
-    uint32_t layout; // 0: tensors dense; else the seed of their strides and offsets
+    uint32_t layout;          // 0: tensors dense; else the seed of their strides and offsets
     uint32_t rows, first_row; // of the cache of a kv_write
 } sxt_case_params;
 

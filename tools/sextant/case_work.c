@@ -55,7 +55,8 @@ static bool same(const uint32_t a[4], const uint32_t b[4]) {
 
 // Puts dim i of a tensor of `rank` dims at places[i] of the four.
 static bool spread(const builder *b, const sxt_array *array, const int *places, uint32_t shape[4]) {
-    for (int i = 0; i < 4; i++) shape[i] = 1;
+    for (int i = 0; i < 4; i++)
+        shape[i] = 1;
     for (uint32_t i = 0; i < array->rank; i++) {
         if (array->shape[i] > UINT32_MAX) return fail(b, "tensor '%s': a dim above 4294967295", array->name);
         shape[places[i]] = (uint32_t)array->shape[i];
@@ -67,7 +68,8 @@ static int add_slot(const builder *b, const sxt_array *array, const uint32_t sha
     int index = sxt_work_slot(b->work, array->name, type_of(array), shape, array->data);
     sxt_slot *slot = &b->work->slots[index];
     slot->rank = array->rank;
-    for (uint32_t i = 0; i < array->rank; i++) slot->file_shape[i] = array->shape[i];
+    for (uint32_t i = 0; i < array->rank; i++)
+        slot->file_shape[i] = array->shape[i];
     return index;
 }
 
@@ -111,7 +113,8 @@ static bool add_result(const builder *b, const char *name, sxt_type type, const 
     memcpy(slot->file_shape, file_shape, rank * sizeof *file_shape);
     slot->expected = find(b, name);
     if (!slot->expected) return true;
-    bool fits = slot->expected->rank == rank && memcmp(slot->expected->shape, file_shape, rank * sizeof *file_shape) == 0;
+    bool fits =
+        slot->expected->rank == rank && memcmp(slot->expected->shape, file_shape, rank * sizeof *file_shape) == 0;
     return fits || wrong_shape(b, slot->expected, "that of the output");
 }
 
@@ -120,7 +123,8 @@ static bool add_like(const builder *b, const char *name, int input, int *out_slo
     sxt_slot *from = &b->work->slots[input];
     if (b->params.in_place) {
         if (b->params.out_type != SXT_TYPE_ABSENT && b->params.out_type != (int)from->type) {
-            return fail(b, "key 'out_type': in place, outputs have their inputs' type, here %s", sxt_type_name(from->type));
+            return fail(b, "key 'out_type': in place, outputs have their inputs' type, here %s",
+                        sxt_type_name(from->type));
         }
         from->name = name;
         from->result = true;
@@ -157,8 +161,7 @@ static bool read_rope(const builder *b, uint32_t channels, sxt_rope_params *out_
     const sxt_array *factors = find(b, "freq_factors");
     *out_rope = b->params.rope;
     if (!factors) return true;
-    uint64_t rotary = out_rope->rotary_dim ? out_rope->rotary_dim
-                                           : channels - (uint64_t)out_rope->rotary_offset;
+    uint64_t rotary = out_rope->rotary_dim ? out_rope->rotary_dim : channels - (uint64_t)out_rope->rotary_offset;
     if (factors->rank != 1 || factors->count * 2 != rotary) return wrong_shape(b, factors, "[rotary_dim/2]");
     out_rope->freq_factors = factors->data;
     return true;
@@ -213,7 +216,8 @@ static bool build_qk_norm_rope(const builder *b) {
     int q, k, q_weight, k_weight, positions, q_out, k_out;
     if (!add_heads(b, "q", "[T, Hq, D]", &q) || !add_heads(b, "k", "[T, Hk, D]", &k)) return false;
     const uint32_t *a = b->work->slots[q].shape, *c = b->work->slots[k].shape;
-    if (a[0] != c[0] || a[1] != c[1] || a[3] != c[3]) return wrong_shape(b, find(b, "k"), "[T, Hk, D] with the T and D of q");
+    if (a[0] != c[0] || a[1] != c[1] || a[3] != c[3])
+        return wrong_shape(b, find(b, "k"), "[T, Hk, D] with the T and D of q");
     sxt_stage *stage = sxt_work_stage(b->work, SXT_OP_QK_NORM_ROPE);
     stage->desc.qk_norm_rope = (sxt_qk_norm_rope_desc){
         .norm = (sxt_norm_kind)b->params.norm, .eps = b->params.eps, .offset = b->params.offset};
@@ -274,8 +278,8 @@ static bool build_kv_write(const builder *b) {
         const uint32_t *from = b->work->slots[i ? v : k].shape;
         uint64_t dims[4];
         uint32_t rank = file_dims(keys, rows, from[2], from[3], dims);
-        if (!add_result(b, i ? "v_cache" : "k_cache", type, (uint32_t[4]){from[0], (uint32_t)rows, from[2], from[3]}, rank,
-                        dims, &cache)) {
+        if (!add_result(b, i ? "v_cache" : "k_cache", type, (uint32_t[4]){from[0], (uint32_t)rows, from[2], from[3]},
+                        rank, dims, &cache)) {
             return false;
         }
         sxt_stage_bind(stage, i ? "v" : "k", i ? v : k);
@@ -374,7 +378,8 @@ static bool quantise(const builder *b, int *side, const char *name) {
     int to = sxt_work_slot(b->work, name, SXT_TYPE_Q8_0, from->shape, blocks);
     b->work->slots[to].owned = blocks;
     b->work->slots[to].quantised = true;
-    for (uint64_t i = 0; values && i < count; i++) values[i] = (float)sxt_number_get(from->type, from->initial, i);
+    for (uint64_t i = 0; values && i < count; i++)
+        values[i] = (float)sxt_number_get(from->type, from->initial, i);
     if (values && blocks) sxt_number_put_q8_0(blocks, 0, count / sxt_type_block(SXT_TYPE_Q8_0), values);
     *side = to;
     free(values);
@@ -396,7 +401,8 @@ static bool add_bias(const builder *b, sxt_stage *stage, const uint32_t q[4], ui
     if (!array) return true;
     if (array->rank < 2 || array->rank > 4) return wrong_shape(b, array, "[Tq, Tk] or [Hq, Tq, Tk]");
     if (!spread(b, array, places[array->rank - 2], shape)) return false;
-    bool fits = (shape[0] == 1 || shape[0] == q[0]) && (shape[1] == 1 || shape[1] == q[2]) && shape[2] == q[1] && shape[3] == tk;
+    bool fits = (shape[0] == 1 || shape[0] == q[0]) && (shape[1] == 1 || shape[1] == q[2]) && shape[2] == q[1] &&
+                shape[3] == tk;
     if (!fits) return wrong_shape(b, array, "[Tq, Tk] or [Hq, Tq, Tk]");
     sxt_stage_bind(stage, "bias", add_slot(b, array, shape));
     return true;
@@ -408,7 +414,8 @@ static bool check_attention(const builder *b, int q, int k, int v) {
     if (a[0] != c[0] || a[3] != c[3]) return wrong_shape(b, find(b, "k"), "[Tk, Hk, D] with the D of q");
     if (memcmp(c, d, 3 * sizeof *c) != 0) return wrong_shape(b, find(b, "v"), "[Tk, Hk, Dv] with the Tk and Hk of k");
     if (weights && !b->params.norm_given) {
-        return fail(b, "tensor '%s' needs the key 'norm': rms, l2 or layer", find(b, "q_weight") ? "q_weight" : "k_weight");
+        return fail(b, "tensor '%s' needs the key 'norm': rms, l2 or layer",
+                    find(b, "q_weight") ? "q_weight" : "k_weight");
     }
     return true;
 }
@@ -430,7 +437,8 @@ static bool build_attention(const builder *b) {
         add_norm(b, &k, k_weight, "k normed");
     }
     if (b->params.kv_type == SXT_TYPE_Q8_0) {
-        if (b->params.rotate || norms) return fail(b, "key 'kv_type': q8_0 is not possible after norm or RoPE: no kv_write makes it");
+        if (b->params.rotate || norms)
+            return fail(b, "key 'kv_type': q8_0 is not possible after norm or RoPE: no kv_write makes it");
         if (!quantise(b, &k, "k as q8_0") || !quantise(b, &v, "v as q8_0")) return false;
     } else if (b->params.kv_type != SXT_TYPE_ABSENT) {
         add_cache(b, &k, &v);
@@ -464,8 +472,10 @@ static bool build_attention(const builder *b) {
 
 bool sxt_work_from_case(const sxt_bundle *bundle, sxt_work *out_work, char error[SXT_ERROR_SIZE]) {
     static bool (*const build[SXT_CASE_OP_COUNT])(const builder *) = {
-        [SXT_CASE_NORM] = build_norm,           [SXT_CASE_ROPE] = build_rope,
-        [SXT_CASE_QK_NORM_ROPE] = build_qk_norm_rope, [SXT_CASE_ATTENTION] = build_attention,
+        [SXT_CASE_NORM] = build_norm,
+        [SXT_CASE_ROPE] = build_rope,
+        [SXT_CASE_QK_NORM_ROPE] = build_qk_norm_rope,
+        [SXT_CASE_ATTENTION] = build_attention,
         [SXT_CASE_KV_WRITE] = build_kv_write,
     };
     builder b = {.bundle = bundle, .work = out_work, .error = error};

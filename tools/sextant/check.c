@@ -66,10 +66,14 @@ static void judge_elements(sxt_check_line *line, const sxt_slot *slot, const voi
     uint64_t count = sxt_slot_count(slot);
     line->elements = true;
     for (uint64_t i = 0; i < count; i++) {
-        double value = sxt_number_get(slot->type, values, i), right = sxt_number_get(reference_type, reference, i), share;
-        if (!isfinite(value) || !isfinite(right)) share = value == right || (isnan(value) && isnan(right)) ? 0 : INFINITY;
-        else if (value == right) share = bound[i] == 0 && signbit(value) != signbit(right) ? INFINITY : 0;
-        else share = bound[i] > 0 ? fabs(value - right) / (SXT_BOUND_SLACK * bound[i]) : INFINITY;
+        double value = sxt_number_get(slot->type, values, i), right = sxt_number_get(reference_type, reference, i),
+               share;
+        if (!isfinite(value) || !isfinite(right))
+            share = value == right || (isnan(value) && isnan(right)) ? 0 : INFINITY;
+        else if (value == right)
+            share = bound[i] == 0 && signbit(value) != signbit(right) ? INFINITY : 0;
+        else
+            share = bound[i] > 0 ? fabs(value - right) / (SXT_BOUND_SLACK * bound[i]) : INFINITY;
         if (share > line->worst_share) {
             line->worst_share = share;
             line->worst_index = i;
@@ -106,7 +110,8 @@ static void isolate(const sxt_work *work, int stage, void *const data[SXT_MAX_SL
 static sxt_result run_magnitude(const sxt_session *reference, const sxt_work *single, void *const before[SXT_MAX_SLOTS],
                                 double **out_magnitude) {
     sxt_work work = *single;
-    int v = sxt_stage_slot(&work.stages[0], "v"), o = sxt_stage_slot(&work.stages[0], "o"); // o is f32: see widen_outputs
+    int v = sxt_stage_slot(&work.stages[0], "v"),
+        o = sxt_stage_slot(&work.stages[0], "o"); // o is f32: see widen_outputs
     uint64_t v_count = sxt_slot_count(&work.slots[v]), o_count = sxt_slot_count(&work.slots[o]);
     void *data[SXT_MAX_SLOTS] = {0}, *absolute = malloc(v_count * sizeof(float) + 1);
     double *magnitude = malloc(o_count * sizeof *magnitude + 1);
@@ -119,7 +124,8 @@ static sxt_result run_magnitude(const sxt_session *reference, const sxt_work *si
         work.slots[v].initial = absolute;
         result = run_reference(reference, &work, data);
     }
-    for (uint64_t i = 0; result == SXT_OK && i < o_count; i++) magnitude[i] = ((const float *)data[o])[i];
+    for (uint64_t i = 0; result == SXT_OK && i < o_count; i++)
+        magnitude[i] = ((const float *)data[o])[i];
     sxt_data_free(data);
     free(absolute);
     *out_magnitude = magnitude;
@@ -148,7 +154,8 @@ static bool judge_field(const sxt_evidence *evidence, const char *field, const s
     double *bound = malloc(sxt_slot_count(slot) * sizeof *bound + 1);
     if (!bound) return false;
     sxt_bound(evidence, field, slot->type, bound);
-    sxt_check_line *line = add_line(check, slot->name, "reference", sxt_relative_error(slot, values, type, right), limit);
+    sxt_check_line *line =
+        add_line(check, slot->name, "reference", sxt_relative_error(slot, values, type, right), limit);
     judge_elements(line, slot, values, type, right, bound);
     count_line(check, line);
     free(bound);
@@ -162,17 +169,23 @@ static sxt_result judge_stage(const sxt_session *reference, const sxt_work *work
     double *magnitude = NULL;
     isolate(work, stage, data, &single);
     widen_outputs(&single);
-    for (int i = 0; i < single.slot_count; i++) before[i] = (void *)(uintptr_t)single.slots[i].initial;
+    for (int i = 0; i < single.slot_count; i++)
+        before[i] = (void *)(uintptr_t)single.slots[i].initial;
     sxt_result result = run_reference(reference, &single, right);
     const sxt_stage *alone = &single.stages[0];
-    if (result == SXT_OK && alone->op == SXT_OP_ATTENTION) result = run_magnitude(reference, &single, before, &magnitude);
-    sxt_evidence evidence = {.work = &single, .stage = alone, .before = before, .reference = right, .magnitude = magnitude};
+    if (result == SXT_OK && alone->op == SXT_OP_ATTENTION)
+        result = run_magnitude(reference, &single, before, &magnitude);
+    sxt_evidence evidence = {
+        .work = &single, .stage = alone, .before = before, .reference = right, .magnitude = magnitude};
     const sxt_field *fields = sxt_op_fields(alone->op);
     for (int f = 0; fields[f].name && result == SXT_OK; f++) {
         int slot = work->stages[stage].slots[f];
         if (!fields[f].written || slot == SXT_NO_SLOT) continue;
-        double limit = alone->op == SXT_OP_KV_WRITE ? 0 : fmax(sxt_bound_relative(&single, alone->slots[f]), sxt_bound_relative_type(work->slots[slot].type));
-        if (!judge_field(&evidence, fields[f].name, &work->slots[slot], data[slot], limit * condition, check)) result = SXT_ERROR_OUT_OF_MEMORY;
+        double limit = alone->op == SXT_OP_KV_WRITE ? 0
+                                                    : fmax(sxt_bound_relative(&single, alone->slots[f]),
+                                                           sxt_bound_relative_type(work->slots[slot].type));
+        if (!judge_field(&evidence, fields[f].name, &work->slots[slot], data[slot], limit * condition, check))
+            result = SXT_ERROR_OUT_OF_MEMORY;
     }
     free(magnitude);
     sxt_data_free(right);
@@ -204,7 +217,8 @@ static sxt_result judge_whole(const sxt_session *reference, const sxt_work *work
         const sxt_slot *slot = &work->slots[i];
         if (!slot->result) continue;
         double error = sxt_relative_error(slot, data[i], slot->type, right[i]);
-        count_line(check, add_line(check, slot->name, "reference, all stages", error, sxt_bound_relative(work, i) * condition));
+        count_line(check, add_line(check, slot->name, "reference, all stages", error,
+                                   sxt_bound_relative(work, i) * condition));
     }
     sxt_data_free(right);
     return result;

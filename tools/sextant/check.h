@@ -11,8 +11,8 @@ enum { SXT_MAX_CHECK_LINES = 4 * SXT_MAX_SLOTS };
 typedef struct sxt_check_line {
     const char *slot, *against; // "reference" or "file"
     double error, limit;
-    bool elements;       // judged by element too
-    double worst_share;  // largest error of an element over its accepted bound: fine up to 1
+    bool elements;      // judged by element too
+    double worst_share; // largest error of an element over its accepted bound: fine up to 1
     uint64_t worst_index;
     double worst_value, worst_reference;
     bool ok;

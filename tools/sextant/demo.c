@@ -19,7 +19,8 @@ typedef struct layer {
 } layer;
 
 static void fill(sxt_random *random, float *values, size_t count, double size) {
-    for (size_t i = 0; i < count; i++) values[i] = (float)(size * sxt_random_normal(random));
+    for (size_t i = 0; i < count; i++)
+        values[i] = (float)(size * sxt_random_normal(random));
 }
 
 static void make_layer(layer *out) {
@@ -45,12 +46,14 @@ static const float eps = 1e-6f;
 // QK-norm → RoPE → KV write → attention.
 static void make_work(const layer *input, sxt_work *work) {
     *work = (sxt_work){0};
-    int q = sxt_work_slot(work, "q", SXT_TYPE_F32, q_shape, input->q), k = sxt_work_slot(work, "k", SXT_TYPE_F32, kv_shape, input->k);
+    int q = sxt_work_slot(work, "q", SXT_TYPE_F32, q_shape, input->q),
+        k = sxt_work_slot(work, "k", SXT_TYPE_F32, kv_shape, input->k);
     int v = sxt_work_slot(work, "v", SXT_TYPE_F32, kv_shape, input->v);
     int q_gain = sxt_work_slot(work, "q_weight", SXT_TYPE_F32, gain_shape, input->q_gain);
     int k_gain = sxt_work_slot(work, "k_weight", SXT_TYPE_F32, gain_shape, input->k_gain);
     int positions = sxt_work_slot(work, "positions", SXT_TYPE_I32, position_shape, input->positions);
-    int q_out = sxt_work_slot(work, "q_out", SXT_TYPE_F32, q_shape, NULL), k_out = sxt_work_slot(work, "k_out", SXT_TYPE_F32, kv_shape, NULL);
+    int q_out = sxt_work_slot(work, "q_out", SXT_TYPE_F32, q_shape, NULL),
+        k_out = sxt_work_slot(work, "k_out", SXT_TYPE_F32, kv_shape, NULL);
     int k_cache = sxt_work_slot(work, "k_cache", SXT_TYPE_F16, kv_shape, NULL);
     int v_cache = sxt_work_slot(work, "v_cache", SXT_TYPE_F16, kv_shape, NULL);
     int o = sxt_work_slot(work, "o", SXT_TYPE_F32, q_shape, NULL);
@@ -82,7 +85,8 @@ static void make_work(const layer *input, sxt_work *work) {
 
 // Rotation and norm of q or k in the order that the library has no fused call for.
 static void add_swapped(sxt_work *work, const char *name, int in, int gain, int positions, const uint32_t shape[4]) {
-    int turned = sxt_work_slot(work, "rotated", SXT_TYPE_F32, shape, NULL), out = sxt_work_slot(work, name, SXT_TYPE_F32, shape, NULL);
+    int turned = sxt_work_slot(work, "rotated", SXT_TYPE_F32, shape, NULL),
+        out = sxt_work_slot(work, name, SXT_TYPE_F32, shape, NULL);
     sxt_stage *stage = sxt_work_stage(work, SXT_OP_ROPE);
     stage->desc.rope.rope = rope;
     sxt_stage_bind(stage, "x", in);
@@ -96,7 +100,8 @@ static void add_swapped(sxt_work *work, const char *name, int in, int gain, int 
 }
 
 // Logits of head 0 for every pair of tokens, q and k computed on the device, multiplied here in double.
-static sxt_result find_logits(const sxt_session *session, const layer *input, bool swapped, const int32_t *at, double *out_logits) {
+static sxt_result find_logits(const sxt_session *session, const layer *input, bool swapped, const int32_t *at,
+                              double *out_logits) {
     static const uint32_t shape[4] = {1, TOKENS, 1, CHANNELS};
     sxt_work work = {0};
     sxt_rig rig;
@@ -106,7 +111,8 @@ static sxt_result find_logits(const sxt_session *session, const layer *input, bo
         memcpy(q + (size_t)t * CHANNELS, input->q + (size_t)t * Q_HEADS * CHANNELS, CHANNELS * sizeof *q);
         memcpy(k + (size_t)t * CHANNELS, input->k + (size_t)t * KV_HEADS * CHANNELS, CHANNELS * sizeof *k);
     }
-    int q_in = sxt_work_slot(&work, "q", SXT_TYPE_F32, shape, q), k_in = sxt_work_slot(&work, "k", SXT_TYPE_F32, shape, k);
+    int q_in = sxt_work_slot(&work, "q", SXT_TYPE_F32, shape, q),
+        k_in = sxt_work_slot(&work, "k", SXT_TYPE_F32, shape, k);
     int q_gain = sxt_work_slot(&work, "q_weight", SXT_TYPE_F32, gain_shape, input->q_gain);
     int k_gain = sxt_work_slot(&work, "k_weight", SXT_TYPE_F32, gain_shape, input->k_gain);
     int positions = sxt_work_slot(&work, "positions", SXT_TYPE_I32, position_shape, at), q_out, k_out;
@@ -136,7 +142,8 @@ static sxt_result find_logits(const sxt_session *session, const layer *input, bo
     for (int i = 0; i < TOKENS && result == SXT_OK; i++) {
         for (int j = 0; j < TOKENS; j++) {
             double sum = 0;
-            for (int c = 0; c < CHANNELS; c++) sum += (double)q[i * CHANNELS + c] * k[j * CHANNELS + c];
+            for (int c = 0; c < CHANNELS; c++)
+                sum += (double)q[i * CHANNELS + c] * k[j * CHANNELS + c];
             out_logits[i * TOKENS + j] = sum / sqrt(CHANNELS);
         }
     }
@@ -172,7 +179,8 @@ static sxt_result show_order(const sxt_session *session, const layer *input, boo
     if (result != SXT_OK) return result;
     printf("\nWhy the order is law: move every position by %d, and attention should not notice.\n", SHIFT);
     printf("  norm, then RoPE    logits move by %.1e of their size: rounding, no more\n", right);
-    printf("  RoPE, then norm    logits move by %.1f %%: a learned gain no longer sees the same angle\n", 100 * swapped);
+    printf("  RoPE, then norm    logits move by %.1f %%: a learned gain no longer sees the same angle\n",
+           100 * swapped);
     *out_ok = right <= 1e-5; // f32 rounding of q and k
     return SXT_OK;
 }
@@ -187,7 +195,8 @@ static void show_times(const sxt_rig *rig, char variants[][128]) {
     }
     double flops = sxt_stage_flops(rig->work, &rig->work->stages[rig->work->stage_count - 1]);
     printf("  %-16s %7.2f ms   attention at %.1f GFLOP/s, by the %s\n", "in all", total / 1e3,
-           flops / rig->stage_us[rig->work->stage_count - 1] * 1e-3, rig->device_clock ? "device's clock" : "wall clock");
+           flops / rig->stage_us[rig->work->stage_count - 1] * 1e-3,
+           rig->device_clock ? "device's clock" : "wall clock");
 }
 
 static sxt_result show_check(const sxt_args *args, sxt_rig *rig, bool *out_ok, int *out_exit) {
@@ -206,9 +215,11 @@ static sxt_result show_check(const sxt_args *args, sxt_rig *rig, bool *out_ok, i
         if (!line->elements) continue;
         worst = fmax(worst, line->worst_share);
         if (line->limit > 0) {
-            printf("  %-16s relative error %.1e (limit %.0e)  %s\n", line->slot, line->error, line->limit, line->ok ? "ok" : "FAIL");
+            printf("  %-16s relative error %.1e (limit %.0e)  %s\n", line->slot, line->error, line->limit,
+                   line->ok ? "ok" : "FAIL");
         } else {
-            printf("  %-16s %s  %s\n", line->slot, line->ok ? "bit by bit the same          " : "not bit by bit the same      ",
+            printf("  %-16s %s  %s\n", line->slot,
+                   line->ok ? "bit by bit the same          " : "not bit by bit the same      ",
                    line->ok ? "ok" : "FAIL");
         }
     }
@@ -217,7 +228,8 @@ static sxt_result show_check(const sxt_args *args, sxt_rig *rig, bool *out_ok, i
     return SXT_OK;
 }
 
-static int show(const sxt_args *args, const sxt_session *session, const layer *input, const sxt_work *work, sxt_rig *rig) {
+static int show(const sxt_args *args, const sxt_session *session, const layer *input, const sxt_work *work,
+                sxt_rig *rig) {
     char variants[SXT_MAX_STAGES][128] = {{0}};
     bool right = true, ordered = true;
     int exit_code = SXT_EXIT_DONE;

@@ -47,7 +47,8 @@ static void find_paths(const sxt_args *args, uint32_t index, paths *out_paths) {
         describe(&session, 512, 512, out_paths->prefill, sizeof out_paths->prefill);
         describe(&session, 1, 4096, out_paths->decode, sizeof out_paths->decode);
     } else {
-        snprintf(out_paths->prefill, sizeof out_paths->prefill, "%s", *session.last ? session.last : sxt_result_name(result));
+        snprintf(out_paths->prefill, sizeof out_paths->prefill, "%s",
+                 *session.last ? session.last : sxt_result_name(result));
         snprintf(out_paths->decode, sizeof out_paths->decode, "%s", sxt_result_name(result));
     }
     sxt_session_close(&session);
@@ -60,10 +61,23 @@ typedef struct capability {
     size_t place;
 } capability;
 
-#define CAP(name) {#name, offsetof(sxt_caps, name)}
+#define CAP(name)                                                                                                      \
+    { #name, offsetof(sxt_caps, name) }
 static const capability capabilities[] = {
-    CAP(subgroup_arithmetic), CAP(subgroup_shuffle), CAP(subgroup_size_control), CAP(storage16), CAP(fp16), CAP(bf16),
-    CAP(storage8), CAP(int8), CAP(int16), CAP(int64), CAP(int_dot), CAP(buffer_address), CAP(matrix), CAP(matrix2),
+    CAP(subgroup_arithmetic),
+    CAP(subgroup_shuffle),
+    CAP(subgroup_size_control),
+    CAP(storage16),
+    CAP(fp16),
+    CAP(bf16),
+    CAP(storage8),
+    CAP(int8),
+    CAP(int16),
+    CAP(int64),
+    CAP(int_dot),
+    CAP(buffer_address),
+    CAP(matrix),
+    CAP(matrix2),
 };
 enum { CAPABILITY_COUNT = sizeof capabilities / sizeof capabilities[0] };
 
@@ -84,8 +98,8 @@ static void print_shapes(const sxt_caps *caps) {
     printf("    matrices      ");
     for (uint32_t i = 0; i < caps->matrix_shape_count && i < SXT_MAX_MATRIX_SHAPES; i++) {
         const sxt_matrix_shape *s = &caps->matrix_shapes[i];
-        printf("%s%ux%ux%u %s->%s%s", i ? ", " : "", s->m, s->n, s->k, component_name(s->a_type), component_name(s->c_type),
-               s->scope == 2 ? " (workgroup)" : "");
+        printf("%s%ux%ux%u %s->%s%s", i ? ", " : "", s->m, s->n, s->k, component_name(s->a_type),
+               component_name(s->c_type), s->scope == 2 ? " (workgroup)" : "");
     }
     putchar('\n');
 }
@@ -114,7 +128,8 @@ static void print_device(uint32_t index, const sxt_device_info *info, const path
         printf("\n    fp16, bf16    %s, %s\n", caps->fp16 ? "yes" : "no", caps->bf16 ? "yes" : "no");
         print_shapes(caps);
         printf("    shared        %u KiB a workgroup\n", caps->shared_bytes / 1024);
-        printf("    memory        %.1f GiB%s\n", (double)caps->memory_bytes / (1 << 30), caps->unified_memory ? ", unified" : "");
+        printf("    memory        %.1f GiB%s\n", (double)caps->memory_bytes / (1 << 30),
+               caps->unified_memory ? ", unified" : "");
     }
     printf("    prefill       %s\n    decode        %s\n", path->prefill, path->decode);
 }
@@ -128,21 +143,24 @@ static json_t *caps_json(const sxt_caps *caps) {
     }
     for (uint32_t i = 0; i < caps->matrix_shape_count && i < SXT_MAX_MATRIX_SHAPES; i++) {
         const sxt_matrix_shape *s = &caps->matrix_shapes[i];
-        json_array_append_new(shapes, json_pack("{s:i, s:i, s:i, s:s, s:s, s:s}", "m", (int)s->m, "n", (int)s->n, "k",
-                                                (int)s->k, "a", component_name(s->a_type), "c", component_name(s->c_type),
-                                                "scope", s->scope == 2 ? "workgroup" : "subgroup"));
+        json_array_append_new(shapes,
+                              json_pack("{s:i, s:i, s:i, s:s, s:s, s:s}", "m", (int)s->m, "n", (int)s->n, "k",
+                                        (int)s->k, "a", component_name(s->a_type), "c", component_name(s->c_type),
+                                        "scope", s->scope == 2 ? "workgroup" : "subgroup"));
     }
-    return json_pack("{s:i, s:i, s:i, s:i, s:I, s:I, s:b, s:b, s:b, s:o, s:o}", "subgroup_size", (int)caps->subgroup_size,
-                     "subgroup_min", (int)caps->subgroup_min, "subgroup_max", (int)caps->subgroup_max, "max_invocations",
-                     (int)caps->max_invocations, "shared_bytes", (json_int_t)caps->shared_bytes, "memory_bytes",
-                     (json_int_t)caps->memory_bytes, "unified_memory", caps->unified_memory, "fp16", caps->fp16, "bf16",
-                     caps->bf16, "capabilities", names, "matrix_shapes", shapes);
+    return json_pack("{s:i, s:i, s:i, s:i, s:I, s:I, s:b, s:b, s:b, s:o, s:o}", "subgroup_size",
+                     (int)caps->subgroup_size, "subgroup_min", (int)caps->subgroup_min, "subgroup_max",
+                     (int)caps->subgroup_max, "max_invocations", (int)caps->max_invocations, "shared_bytes",
+                     (json_int_t)caps->shared_bytes, "memory_bytes", (json_int_t)caps->memory_bytes, "unified_memory",
+                     caps->unified_memory, "fp16", caps->fp16, "bf16", caps->bf16, "capabilities", names,
+                     "matrix_shapes", shapes);
 }
 
 static json_t *device_json(uint32_t index, const sxt_device_info *info, const paths *path) {
-    json_t *device = json_pack("{s:i, s:s, s:s, s:s, s:s, s:b, s:o}", "index", (int)index, "name", info->name, "driver",
-                               info->driver, "kind", info->kind == SXT_DEVICE_REFERENCE ? "reference" : "vulkan", "type",
-                               info->type ? info->type : "", "usable", info->usable, "caps", caps_json(&info->caps));
+    json_t *device =
+        json_pack("{s:i, s:s, s:s, s:s, s:s, s:b, s:o}", "index", (int)index, "name", info->name, "driver",
+                  info->driver, "kind", info->kind == SXT_DEVICE_REFERENCE ? "reference" : "vulkan", "type",
+                  info->type ? info->type : "", "usable", info->usable, "caps", caps_json(&info->caps));
     if (!info->usable) json_object_set_new(device, "why_not", json_string(info->why_not));
     if (info->usable) {
         json_object_set_new(device, "attention_prefill", json_string(path->prefill));
@@ -167,8 +185,10 @@ static int run(const sxt_args *args) {
     for (uint32_t i = 0; i < count; i++) {
         paths path = {{0}, {0}};
         if (infos[i].usable) find_paths(args, i, &path);
-        if (args->value[JSON]) json_array_append_new(all, device_json(i, &infos[i], &path));
-        else print_device(i, &infos[i], &path);
+        if (args->value[JSON])
+            json_array_append_new(all, device_json(i, &infos[i], &path));
+        else
+            print_device(i, &infos[i], &path);
     }
     if (args->value[JSON]) {
         json_t *root = json_pack("{s:O}", "devices", all);
@@ -176,6 +196,8 @@ static int run(const sxt_args *args) {
         putchar('\n');
         json_decref(root);
     }
+    // No driver is no error of this command, and still worth a word.
+    if (count == 1 && *session.last && !args->quiet && !args->verbose) sxt_fail(SXT_EXIT_DONE, "%s", session.last);
     json_decref(all);
     free(infos);
     return SXT_EXIT_DONE;
@@ -184,9 +206,10 @@ static int run(const sxt_args *args) {
 const sxt_command sxt_devices_command = {
     .name = "devices",
     .summary = "List the devices, what they can do, and the path that attention takes on each",
-    .explanation = "Numbers and names are what --device takes everywhere. The path is the kernel variant for 32/8 heads, head\n"
-                   "dim 128, an f16 cache: a prefill of 512 tokens, and one query on 4096 keys. All devices are listed,\n"
-                   "whatever --device says; --disable shows what remains.\n",
+    .explanation =
+        "Numbers and names are what --device takes everywhere. The path is the kernel variant for 32/8 heads, head\n"
+        "dim 128, an f16 cache: a prefill of 512 tokens, and one query on 4096 keys. All devices are listed,\n"
+        "whatever --device says; --disable shows what remains.\n",
     .options = {[JSON] = {0, "json", NULL, false, "as JSON on stdout"}},
     .run = run,
 };

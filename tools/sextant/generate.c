@@ -22,7 +22,7 @@ static uint32_t one_of(sxt_random *random, const uint32_t *from, uint32_t count)
 
 // Primes, 1, and powers of two with their neighbours, where kernels change their ways.
 static uint32_t draw_size(sxt_random *random, uint32_t limit) {
-    static const uint32_t interesting[] = {1,  1,  2,  3,  5,  7,  13, 15,  16,  17,  31,  32,  33,
+    static const uint32_t interesting[] = {1,  1,  2,  3,  5,  7,  13,  15,  16,  17,  31,  32,  33,
                                            37, 61, 63, 64, 65, 97, 127, 128, 129, 131, 251, 256, 257};
     uint32_t size;
     do {
@@ -54,15 +54,18 @@ __attribute__((format(printf, 3, 4))) static void set(maker *m, const char *key,
 
 static sxt_array *add(maker *m, const char *name, sxt_dtype dtype, uint32_t rank, const uint32_t *shape) {
     uint64_t dims[SXT_MAX_RANK];
-    for (uint32_t i = 0; i < rank; i++) dims[i] = shape[i];
+    for (uint32_t i = 0; i < rank; i++)
+        dims[i] = shape[i];
     sxt_array *array = sxt_bundle_add(m->bundle, name, dtype, rank, dims);
     m->failed |= array == NULL;
     return array;
 }
 
 static void put(sxt_array *array, uint64_t index, double value) {
-    static const sxt_type of[] = {[SXT_DTYPE_F32] = SXT_TYPE_F32, [SXT_DTYPE_F16] = SXT_TYPE_F16,
-                                  [SXT_DTYPE_BF16] = SXT_TYPE_BF16, [SXT_DTYPE_I32] = SXT_TYPE_I32};
+    static const sxt_type of[] = {[SXT_DTYPE_F32] = SXT_TYPE_F32,
+                                  [SXT_DTYPE_F16] = SXT_TYPE_F16,
+                                  [SXT_DTYPE_BF16] = SXT_TYPE_BF16,
+                                  [SXT_DTYPE_I32] = SXT_TYPE_I32};
     sxt_number_put(of[array->dtype], array->data, index, value);
 }
 
@@ -94,8 +97,10 @@ static void set_layout(maker *m) {
 }
 
 static void set_output(maker *m, bool in_place) {
-    if (in_place && sxt_random_once_in(m->form, 5)) set(m, "in_place", "true");
-    else if (sxt_random_once_in(m->form, 2)) set(m, "out_type", "%s", types[sxt_random_range(m->form, 0, 2)]);
+    if (in_place && sxt_random_once_in(m->form, 5))
+        set(m, "in_place", "true");
+    else if (sxt_random_once_in(m->form, 2))
+        set(m, "out_type", "%s", types[sxt_random_range(m->form, 0, 2)]);
 }
 
 static void set_norm(maker *m, const char *key, bool none) {
@@ -105,18 +110,24 @@ static void set_norm(maker *m, const char *key, bool none) {
     if (sxt_random_once_in(m->random, 4)) set(m, "offset", "1");
 }
 
-// Positions in order from somewhere, or anywhere up to a million, or negative.
-static void add_positions(maker *m, bool batched, uint32_t batches, uint32_t tokens) {
-    uint32_t shape[2] = {batches, tokens}, skip = batched && sxt_random_once_in(m->random, 2) ? 0 : 1;
+// Positions in order from somewhere, or anywhere up to a million, or negative. With `planes` above 1, that many axes.
+static void add_positions(maker *m, uint32_t planes, bool batched, uint32_t batches, uint32_t tokens) {
+    uint32_t full[3] = {planes, batches, tokens}, shape[3], rank = 0;
+    bool shared = !batched || sxt_random_once_in(m->random, 2);
+    for (int i = 0; i < 3; i++) {
+        if ((i == 0 && planes == 1) || (i == 1 && shared)) continue;
+        shape[rank++] = full[i];
+    }
     uint32_t kind = sxt_random_range(m->random, 0, 3), start = sxt_random_range(m->random, 0, 5000);
-    sxt_array *array = add(m, "positions", SXT_DTYPE_I32, 2 - skip, shape + skip);
+    sxt_array *array = add(m, "positions", SXT_DTYPE_I32, rank, shape);
     for (uint64_t i = 0; array && i < array->count; i++) {
         double position = kind < 2 ? start + (double)(i % tokens) : sxt_random_range(m->random, 0, 1000000);
         put(array, i, kind == 3 ? -position : position);
     }
 }
 
-static void set_rope(maker *m, uint32_t channels) {
+// Returns the number of position planes that the rotation needs.
+static uint32_t set_rope(maker *m, uint32_t channels) {
     uint32_t rotary = channels & ~1u;
     if (channels % 2 || sxt_random_once_in(m->form, 3)) {
         rotary = 2 * sxt_random_range(m->form, 1, channels / 2);
@@ -137,8 +148,15 @@ static void set_rope(maker *m, uint32_t channels) {
     if (sxt_random_once_in(m->random, 4)) {
         uint32_t pairs = rotary / 2;
         sxt_array *factors = add(m, "freq_factors", SXT_DTYPE_F32, 1, &pairs);
-        for (uint32_t i = 0; factors && i < pairs; i++) put(factors, i, 1 + 7 * sxt_random_unit(m->random));
+        for (uint32_t i = 0; factors && i < pairs; i++)
+            put(factors, i, 1 + 7 * sxt_random_unit(m->random));
     }
+    if (rotary < 16 || !sxt_random_once_in(m->random, 4)) return 1;
+    static const char *const multis[] = {"mrope", "imrope", "vision"};
+    uint32_t third = rotary / 6;
+    set(m, "multi", "%s", multis[sxt_random_range(m->random, 0, 2)]);
+    set(m, "sections", "%u,%u,%u", rotary / 2 - 2 * third, third, third);
+    return 3;
 }
 
 // A batch in a third of the cases. Returns how many of the dims {batch, tokens, heads, channels} the file leaves out.
@@ -154,7 +172,8 @@ static bool make_norm(sxt_random *form, sxt_random *random, sxt_bundle *out_case
     maker m = {.form = form, .random = random, .bundle = out_case};
     uint32_t shape[4] = {1, 1, 1, 0}, skip = sxt_random_range(random, 0, 2);
     shape[3] = sxt_random_once_in(form, 2) ? sxt_random_range(form, 3, 1500) : one_of(form, common, 8);
-    for (uint32_t i = skip; i < 3; i++) shape[i] = draw_tokens(random, (uint64_t)shape[0] * shape[1] * shape[2] * shape[3], 60000);
+    for (uint32_t i = skip; i < 3; i++)
+        shape[i] = draw_tokens(random, (uint64_t)shape[0] * shape[1] * shape[2] * shape[3], 60000);
     set(&m, "op", "norm");
     set_norm(&m, "kind", false);
     add_normal(&m, "x", draw_float(form), 4 - skip, shape + skip, sxt_random_once_in(random, 3) ? 2 : 0, 1.5);
@@ -179,8 +198,7 @@ static bool make_rope(sxt_random *form, sxt_random *random, sxt_bundle *out_case
     shape[1] = draw_tokens(random, (uint64_t)shape[0] * shape[2] * shape[3], 60000);
     set(&m, "op", "rope");
     add_normal(&m, "x", draw_float(form), 4 - skip, shape + skip, 0, 1);
-    add_positions(&m, !skip, shape[0], shape[1]);
-    set_rope(&m, shape[3]);
+    add_positions(&m, set_rope(&m, shape[3]), !skip, shape[0], shape[1]);
     set_output(&m, true);
     set_layout(&m);
     return !m.failed;
@@ -200,8 +218,7 @@ static bool make_qk_norm_rope(sxt_random *form, sxt_random *random, sxt_bundle *
     add_normal(&m, "k", draw_float(form), 4 - skip, k + skip, 0, 2);
     if (sxt_random_once_in(form, 2)) add_repeated(&m, "q_weight", 4 - skip, q + skip);
     if (sxt_random_once_in(form, 2)) add_repeated(&m, "k_weight", 4 - skip, k + skip);
-    add_positions(&m, !skip, q[0], q[1]);
-    set_rope(&m, q[3]);
+    add_positions(&m, set_rope(&m, q[3]), !skip, q[0], q[1]);
     set_output(&m, true);
     set_layout(&m);
     return !m.failed;
@@ -220,7 +237,8 @@ static uint32_t greatest_common_divisor(uint32_t a, uint32_t b) {
 static void add_slots(maker *m, uint32_t tokens, uint32_t rows) {
     sxt_array *slots = add(m, "slots", SXT_DTYPE_I32, 1, &tokens);
     uint32_t first = sxt_random_range(m->random, 0, rows - 1), step = sxt_random_range(m->random, 1, rows);
-    while (greatest_common_divisor(rows, step) != 1) step--;
+    while (greatest_common_divisor(rows, step) != 1)
+        step--;
     for (uint32_t t = 0; slots && t < tokens; t++) {
         double row = (double)((first + (uint64_t)t * step) % rows);
         if (sxt_random_once_in(m->random, 8)) row = -1;
@@ -242,18 +260,22 @@ static bool make_kv_write(sxt_random *form, sxt_random *random, sxt_bundle *out_
     set(&m, "op", "kv_write");
     set(&m, "kv_type", "%s", types[sxt_random_range(form, 0, 2)]);
     add_normal(&m, "k", draw_float(form), 4 - skip, k + skip, 0, sizes[sxt_random_range(random, 0, 3)]);
-    if (!sxt_random_once_in(form, 3)) add_normal(&m, "v", draw_float(form), 4 - skip, v + skip, 0, sizes[sxt_random_range(random, 0, 3)]);
+    if (!sxt_random_once_in(form, 3))
+        add_normal(&m, "v", draw_float(form), 4 - skip, v + skip, 0, sizes[sxt_random_range(random, 0, 3)]);
     uint32_t rows = k[1] + sxt_random_range(random, 0, 40);
     set(&m, "rows", "%u", rows);
-    if (sxt_random_once_in(form, 2)) add_slots(&m, k[1], rows);
-    else set(&m, "first_row", "%u", sxt_random_range(random, 0, rows - k[1]));
+    if (sxt_random_once_in(form, 2))
+        add_slots(&m, k[1], rows);
+    else
+        set(&m, "first_row", "%u", sxt_random_range(random, 0, rows - k[1]));
     set_layout(&m);
     return !m.failed;
 }
 
 // q, k and v of an attention, small enough for the reference. `q8_0` lets the cache be of that type.
 static void add_attention(maker *m, uint32_t limit, bool q8_0) {
-    static const uint32_t common[] = {64, 64, 80, 96, 128, 128, 256, 4}, kv_heads[] = {1, 1, 2, 3}, groups[] = {1, 1, 2, 4, 7, 8};
+    static const uint32_t common[] = {64, 64, 80, 96, 128, 128, 256, 4}, kv_heads[] = {1, 1, 2, 3},
+                          groups[] = {1, 1, 2, 4, 7, 8};
     uint32_t d = sxt_random_once_in(m->form, 2) ? 4 * sxt_random_range(m->form, 1, 64) : one_of(m->form, common, 8);
     uint32_t dv = sxt_random_once_in(m->form, 2) ? d : 4 * sxt_random_range(m->form, 1, 64), batch;
     bool quantised = q8_0 && sxt_random_once_in(m->form, 4);
@@ -274,9 +296,33 @@ static void add_attention(maker *m, uint32_t limit, bool q8_0) {
     if (sxt_random_once_in(m->random, 4)) set(m, "scale", "%.4f", 0.02 + 0.2 * sxt_random_unit(m->random));
 }
 
+// What changes scores between the product and the softmax, and which keys are seen.
+static void add_score_options(maker *m) {
+    const sxt_array *q = sxt_bundle_array(m->bundle, "q"), *k = sxt_bundle_array(m->bundle, "k");
+    if (!q || !k) return;
+    uint32_t rank = q->rank, heads = (uint32_t)q->shape[rank - 2];
+    uint32_t bias[4] = {rank == 4 ? (uint32_t)q->shape[0] : 1, heads, (uint32_t)q->shape[rank - 3],
+                        (uint32_t)k->shape[rank - 3]};
+    if (sxt_random_once_in(m->form, 5)) add_normal(m, "sinks", SXT_DTYPE_F32, 1, &heads, 0, 2);
+    if (sxt_random_once_in(m->form, 5)) add_normal(m, "alibi_slopes", SXT_DTYPE_F32, 1, &heads, 0.1, 0.05);
+    if (sxt_random_once_in(m->form, 5)) {
+        uint32_t skip = sxt_random_range(m->random, 0, 2);
+        if (sxt_random_once_in(m->random, 3)) bias[0] = 1;
+        if (sxt_random_once_in(m->random, 3)) bias[1] = 1;
+        add_normal(m, "bias", sxt_random_once_in(m->form, 2) ? SXT_DTYPE_F16 : SXT_DTYPE_F32, 4 - skip, bias + skip, 0,
+                   1);
+    }
+    if (sxt_random_once_in(m->form, 5)) set(m, "softcap", "%u", sxt_random_range(m->random, 5, 50));
+    if (sxt_random_once_in(m->form, 4)) {
+        set(m, "window_left", "%d", (int)sxt_random_range(m->random, 0, 130) - 1);
+        if (sxt_random_once_in(m->random, 2)) set(m, "window_right", "%d", (int)sxt_random_range(m->random, 0, 40) - 1);
+    }
+}
+
 static bool make_attention(sxt_random *form, sxt_random *random, sxt_bundle *out_case) {
     maker m = {.form = form, .random = random, .bundle = out_case};
     add_attention(&m, 600, true);
+    add_score_options(&m);
     set_output(&m, false);
     set_layout(&m);
     return !m.failed;
@@ -297,8 +343,7 @@ static bool make_pipeline(sxt_random *form, sxt_random *random, sxt_bundle *out_
         if (sxt_random_once_in(form, 2)) add_normal(&m, "k_weight", SXT_DTYPE_F32, 1, &d, 1, 0.3);
     }
     if (rotates) {
-        add_positions(&m, rank == 4, batches, tokens);
-        set_rope(&m, d);
+        add_positions(&m, set_rope(&m, d), rank == 4, batches, tokens);
     }
     if (!sxt_random_once_in(form, 4)) set(&m, "kv_type", "%s", types[sxt_random_range(form, 0, 2)]);
     set_output(&m, false);
@@ -308,9 +353,9 @@ static bool make_pipeline(sxt_random *form, sxt_random *random, sxt_bundle *out_
 
 const sxt_family sxt_families[SXT_FAMILY_COUNT] = {
     {"norm", "rms, layer, l2; weight, bias, residual, in place", make_norm},
-    {"rope", "half, interleaved; partial, YaRN, factors, inverse", make_rope},
+    {"rope", "half, interleaved; partial, YaRN, factors, axes, inverse", make_rope},
     {"qk_norm_rope", "norm and rotation of q and k in one", make_qk_norm_rope},
     {"kv_write", "conversions, slots, rows: every bit", make_kv_write},
-    {"attention", "any Tq and Tk, GQA, causal, d and dv", make_attention},
+    {"attention", "any Tq and Tk, GQA, causal, window, softcap, bias, ALiBi, sinks", make_attention},
     {"pipeline", "norm, rotation, cache, attention, one after the other", make_pipeline},
 };

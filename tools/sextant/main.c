@@ -13,7 +13,8 @@ static void print_help(void) {
     printf("usage: sextant COMMAND [options]\n\n"
            "Transformer attention as Vulkan compute shaders: norm, RoPE, QK-norm, KV-cache write and attention,\n"
            "run and timed on any Vulkan device, and checked against a double-precision reference.\n\nCommands:\n");
-    for (int i = 0; i < COMMAND_COUNT; i++) printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        printf("  %-9s %s\n", commands[i]->name, commands[i]->summary);
     printf("\n`sextant COMMAND --help` tells more. New here? `sextant demo` needs no file and no GPU.\n"
            "\nData goes to stdout, messages to stderr.\n"
            "Exit status: 0 done, 1 a check failed, 2 bad usage or input, 3 no device or it failed.\n");
@@ -33,8 +34,8 @@ static int run_command(int argc, char **argv) {
         if (!sxt_args_parse(commands[i], argc - 1, argv + 1, &args, &exit_code)) return exit_code;
         return commands[i]->run(&args);
     }
-    return sxt_fail(SXT_EXIT_BAD_INPUT, "no such command: '%.100s' (demo, devices, run, verify or bench; see `sextant --help`)",
-                    wanted);
+    return sxt_fail(SXT_EXIT_BAD_INPUT,
+                    "no such command: '%.100s' (demo, devices, run, verify or bench; see `sextant --help`)", wanted);
 }
 
 int main(int argc, char **argv) {

@@ -30,9 +30,12 @@ static double decode(layout from, uint16_t bits) {
     int lowest = 2 - (1 << (from.exponent_bits - 1));
     int exponent = (bits & 0x7fff) >> from.mantissa_bits, mantissa = bits & ((1 << from.mantissa_bits) - 1);
     double magnitude;
-    if (exponent == (1 << from.exponent_bits) - 1) magnitude = mantissa ? NAN : INFINITY;
-    else if (exponent == 0) magnitude = ldexp(mantissa, lowest - from.mantissa_bits);
-    else magnitude = ldexp(mantissa + (1 << from.mantissa_bits), lowest + exponent - 1 - from.mantissa_bits);
+    if (exponent == (1 << from.exponent_bits) - 1)
+        magnitude = mantissa ? NAN : INFINITY;
+    else if (exponent == 0)
+        magnitude = ldexp(mantissa, lowest - from.mantissa_bits);
+    else
+        magnitude = ldexp(mantissa + (1 << from.mantissa_bits), lowest + exponent - 1 - from.mantissa_bits);
     return bits & 0x8000 ? -magnitude : magnitude;
 }
 
@@ -86,7 +89,8 @@ void sxt_number_put_q8_0(void *data, uint64_t first_block, uint64_t block_count,
         uint8_t *block = (uint8_t *)data + (first_block + b) * Q8_0_BYTES;
         const float *from = values + b * Q8_0_COUNT;
         float largest = 0;
-        for (int i = 0; i < Q8_0_COUNT; i++) largest = fmaxf(largest, fabsf(from[i]));
+        for (int i = 0; i < Q8_0_COUNT; i++)
+            largest = fmaxf(largest, fabsf(from[i]));
         uint16_t scale = encode(half, largest / 127);
         memcpy(block, &scale, sizeof scale);
         for (int i = 0; i < Q8_0_COUNT; i++) {

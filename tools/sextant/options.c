@@ -11,9 +11,10 @@ enum { DEVICE, DISABLE, QUIET, VERBOSE, HELP, COMMON_COUNT };
 
 static const sxt_option common[COMMON_COUNT] = {
     [DEVICE] = {0, "device", "N|NAME|reference", false,
-     "device by number or part of its name (see `sextant devices`); reference = the\n"
-     "CPU reference in double precision; default: the best Vulkan device"},
-    [DISABLE] = {0, "disable", "CAP,CAP", false, "act as if the device lacked these, e.g. storage16,subgroup_arithmetic"},
+                "device by number or part of its name (see `sextant devices`); reference = the\n"
+                "CPU reference in double precision; default: the best Vulkan device"},
+    [DISABLE] = {0, "disable", "CAP,CAP", false,
+                 "act as if the device lacked these, e.g. storage16,subgroup_arithmetic"},
     [QUIET] = {'q', "quiet", NULL, false, "no warnings and no progress on stderr"},
     [VERBOSE] = {'v', "verbose", NULL, false, "the library's whole log on stderr"},
     [HELP] = {'h', "help", NULL, false, "this text"},
@@ -24,7 +25,8 @@ enum { COMMON_BASE = 1000, OWN_BASE = 2000 };
 static void print_option(const sxt_option *option) {
     char left[64];
     snprintf(left, sizeof left, "%c%c%c --%s%s%s", option->letter ? '-' : ' ', option->letter ? option->letter : ' ',
-             option->letter ? ',' : ' ', option->name, option->argument ? " " : "", option->argument ? option->argument : "");
+             option->letter ? ',' : ' ', option->name, option->argument ? " " : "",
+             option->argument ? option->argument : "");
     printf("  %-28s", left);
     if (strlen(left) > 28) printf("\n  %-28s", "");
     for (const char *line = option->help; line; line = strchr(line, '\n')) {
@@ -39,8 +41,10 @@ static void print_help(const sxt_command *command) {
            command->operand ? command->operand : "", command->summary);
     if (command->explanation) printf("\n%s", command->explanation);
     printf("\nOptions:\n");
-    for (const sxt_option *option = command->options; option->name; option++) print_option(option);
-    for (int i = 0; i < COMMON_COUNT; i++) print_option(&common[i]);
+    for (const sxt_option *option = command->options; option->name; option++)
+        print_option(option);
+    for (int i = 0; i < COMMON_COUNT; i++)
+        print_option(&common[i]);
     if (command->print_more) command->print_more();
     printf("\nExit status: 0 done, 1 a check failed, 2 bad usage or input, 3 no device or it failed.\n");
 }
@@ -52,7 +56,8 @@ typedef struct tables {
 } tables;
 
 static void add_option(tables *to, const sxt_option *option, int id) {
-    to->longs[to->count++] = (struct option){option->name, option->argument ? required_argument : no_argument, NULL, id};
+    to->longs[to->count++] =
+        (struct option){option->name, option->argument ? required_argument : no_argument, NULL, id};
     if (!option->letter) return;
     size_t end = strlen(to->letters);
     to->letters[end] = option->letter;
@@ -105,8 +110,10 @@ static int bad_usage(const sxt_command *command, const char *what, const char *w
 bool sxt_args_parse(const sxt_command *command, int argc, char **argv, sxt_args *out_args, int *out_exit) {
     tables options = {.letters = ":"};
     *out_args = (sxt_args){0};
-    for (int i = 0; command->options[i].name; i++) add_option(&options, &command->options[i], OWN_BASE + i);
-    for (int i = 0; i < COMMON_COUNT; i++) add_option(&options, &common[i], COMMON_BASE + i);
+    for (int i = 0; command->options[i].name; i++)
+        add_option(&options, &command->options[i], OWN_BASE + i);
+    for (int i = 0; i < COMMON_COUNT; i++)
+        add_option(&options, &common[i], COMMON_BASE + i);
     opterr = 0;
     for (;;) {
         int at = optind, found = getopt_long(argc, argv, options.letters, options.longs, NULL);

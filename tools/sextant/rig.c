@@ -32,11 +32,13 @@ sxt_result sxt_record(sxt_stream *stream, sxt_op op, const sxt_work_desc *desc) 
 // elements (or blocks) after rows and heads, may put heads outside tokens, and start at any element.
 static uint64_t place(sxt_tensor *tensor, bool guarded, uint32_t layout, int slot) {
     uint64_t offset = guarded ? GUARD_BYTES : 0;
-    uint32_t pads[3] = {0, 0, 0}, block = sxt_type_block(tensor->type), step = block > 1 ? 2 : sxt_type_size(tensor->type);
+    uint32_t pads[3] = {0, 0, 0}, block = sxt_type_block(tensor->type),
+             step = block > 1 ? 2 : sxt_type_size(tensor->type);
     int inner = 2, outer = 1; // dims by growing stride: channel, inner, outer, batch
     if (layout) {
         sxt_random random = sxt_random_seed(layout, (uint64_t)slot);
-        for (int i = 0; i < 3; i++) pads[i] = sxt_random_once_in(&random, 2) ? block * sxt_random_range(&random, 0, 9) : 0;
+        for (int i = 0; i < 3; i++)
+            pads[i] = sxt_random_once_in(&random, 2) ? block * sxt_random_range(&random, 0, 9) : 0;
         if (sxt_random_once_in(&random, 3)) inner = 1, outer = 2;
         offset += (uint64_t)step * sxt_random_range(&random, 0, 31);
     }
@@ -45,7 +47,8 @@ static uint64_t place(sxt_tensor *tensor, bool guarded, uint32_t layout, int slo
     tensor->strides[inner] = tensor->shape[3] + (uint64_t)pads[0];
     tensor->strides[outer] = tensor->strides[inner] * tensor->shape[inner] + pads[1];
     tensor->strides[0] = tensor->strides[outer] * tensor->shape[outer] + pads[2];
-    uint64_t bytes = offset + sxt_number_bytes(tensor->type, tensor->strides[0] * tensor->shape[0]) + (guarded ? GUARD_BYTES : 0);
+    uint64_t bytes =
+        offset + sxt_number_bytes(tensor->type, tensor->strides[0] * tensor->shape[0]) + (guarded ? GUARD_BYTES : 0);
     return bytes ? bytes : 4;
 }
 
@@ -82,8 +85,10 @@ static sxt_result upload(sxt_rig *rig, int index, uint64_t bytes) {
     // The dense side is only read in this direction.
     if (slot->initial) copy_elements(tensor, image, (void *)(uintptr_t)slot->initial, true);
     sxt_result result = sxt_buffer_write(rig->buffers[index], 0, image, bytes);
-    if (rig->guarded) rig->images[index] = image;
-    else free(image);
+    if (rig->guarded)
+        rig->images[index] = image;
+    else
+        free(image);
     return result;
 }
 
@@ -95,7 +100,8 @@ sxt_result sxt_rig_init(sxt_rig *rig, const sxt_session *session, const sxt_work
         rig->tensors[i].type = slot->type;
         memcpy(rig->tensors[i].shape, slot->shape, sizeof slot->shape);
         uint64_t bytes = place(&rig->tensors[i], guarded, work->layout, i);
-        result = sxt_buffer_create(session->device, &(sxt_buffer_desc){.bytes = bytes, .name = slot->name}, &rig->buffers[i]);
+        result = sxt_buffer_create(session->device, &(sxt_buffer_desc){.bytes = bytes, .name = slot->name},
+                                   &rig->buffers[i]);
         rig->tensors[i].buffer = rig->buffers[i];
         if (result == SXT_OK) result = upload(rig, i, bytes);
     }

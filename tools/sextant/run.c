@@ -34,9 +34,11 @@ static void print_times(const sxt_rig *rig, char variants[][128]) {
     double total = 0;
     for (int i = 0; i < rig->work->stage_count; i++) {
         const sxt_stage *stage = &rig->work->stages[i];
-        double us = rig->stage_us[i], flops = sxt_stage_flops(rig->work, stage), bytes = sxt_stage_bytes(rig->work, stage);
+        double us = rig->stage_us[i], flops = sxt_stage_flops(rig->work, stage),
+               bytes = sxt_stage_bytes(rig->work, stage);
         printf("kernel    %s\n", variants[i]);
-        printf("time      %.1f us (%s)", us, rig->device_clock ? "device clock" : "wall clock: this device has no timestamps");
+        printf("time      %.1f us (%s)", us,
+               rig->device_clock ? "device clock" : "wall clock: this device has no timestamps");
         if (us > 0 && flops > 0) printf(", %.2f GFLOP/s", flops / us * 1e-3);
         if (us > 0) printf(", %.2f GB/s", bytes / us * 1e-3);
         putchar('\n');
@@ -50,7 +52,8 @@ static void print_check(const sxt_check *check) {
         const sxt_check_line *line = &check->lines[i];
         printf("check     %s %s: relative error %.2e against the %s (limit %.1e)", line->slot, line->ok ? "ok" : "FAIL",
                line->error, line->against, line->limit);
-        if (line->elements && line->limit > 0) printf("; worst element at %.0f%% of its bound", 100 * line->worst_share);
+        if (line->elements && line->limit > 0)
+            printf("; worst element at %.0f%% of its bound", 100 * line->worst_share);
         putchar('\n');
         if (line->elements && line->worst_share > 1) {
             printf("          element %llu is %.9g, the reference has %.9g\n", (unsigned long long)line->worst_index,
@@ -61,8 +64,10 @@ static void print_check(const sxt_check *check) {
 }
 
 static sxt_dtype dtype_of(sxt_type type) {
-    static const sxt_dtype dtypes[] = {
-        [SXT_TYPE_F32] = SXT_DTYPE_F32, [SXT_TYPE_F16] = SXT_DTYPE_F16, [SXT_TYPE_BF16] = SXT_DTYPE_BF16, [SXT_TYPE_I32] = SXT_DTYPE_I32};
+    static const sxt_dtype dtypes[] = {[SXT_TYPE_F32] = SXT_DTYPE_F32,
+                                       [SXT_TYPE_F16] = SXT_DTYPE_F16,
+                                       [SXT_TYPE_BF16] = SXT_DTYPE_BF16,
+                                       [SXT_TYPE_I32] = SXT_DTYPE_I32};
     return dtypes[type];
 }
 
@@ -143,14 +148,16 @@ const sxt_command sxt_run_command = {
     .name = "run",
     .summary = "Run a case: one operation on the tensors of a safetensors file",
     .operand = "CASE.safetensors",
-    .explanation = "The file's tensors are the input, its __metadata__ says what to compute; both are listed below.\n"
-                   "Prints the device, each kernel variant, its time, and effective GFLOP/s and GB/s (every tensor moved once).\n"
-                   "An attention case with `norm` or `pairing` first norms and rotates q and k, in that order; with `kv_type`\n"
-                   "it writes k and v to a cache of that type. All stages are timed and checked one by one.\n",
+    .explanation =
+        "The file's tensors are the input, its __metadata__ says what to compute; both are listed below.\n"
+        "Prints the device, each kernel variant, its time, and effective GFLOP/s and GB/s (every tensor moved once).\n"
+        "An attention case with `norm` or `pairing` first norms and rotates q and k, in that order; with `kv_type`\n"
+        "it writes k and v to a cache of that type. All stages are timed and checked one by one.\n",
     .print_more = sxt_case_print_help,
     .options =
         {
-            [OUTPUT] = {'o', "output", "OUT.safetensors", false, "write the outputs to this file (replaced as a whole, or not at all)"},
+            [OUTPUT] = {'o', "output", "OUT.safetensors", false,
+                        "write the outputs to this file (replaced as a whole, or not at all)"},
             [SET] = {0, "set", "KEY=VALUE", true, "override or add a key of __metadata__; may be given several times"},
             [CHECK] = {0, "check", NULL, false,
                        "compare with the double-precision reference, element by element with bounds\n"

@@ -242,8 +242,9 @@ static bool read_data(sxt_bundle *bundle, FILE *file, uint64_t data_start, const
     for (size_t i = 0; i < bundle->array_count; i++) {
         sxt_array *array = &bundle->arrays[spans[i].array];
         array->data = malloc(array->bytes ? array->bytes : 1);
-        if (!array->data) return fail(error, "tensor '%s': no memory for its %llu bytes", array->name,
-                                      (unsigned long long)array->bytes);
+        if (!array->data)
+            return fail(error, "tensor '%s': no memory for its %llu bytes", array->name,
+                        (unsigned long long)array->bytes);
         if (fseeko(file, (off_t)(data_start + spans[i].begin), SEEK_SET) != 0 ||
             fread(array->data, 1, array->bytes, file) != array->bytes) {
             return fail(error, "tensor '%s': its bytes cannot be read", array->name);
@@ -283,7 +284,8 @@ static bool read_file(FILE *file, sxt_bundle *bundle, char *error) {
                     (unsigned long long)file_bytes);
     }
     if (length > file_bytes - sizeof length) {
-        return fail(error, "header length %llu is more than the %llu bytes that follow it: truncated, or not safetensors",
+        return fail(error,
+                    "header length %llu is more than the %llu bytes that follow it: truncated, or not safetensors",
                     (unsigned long long)length, (unsigned long long)(file_bytes - sizeof length));
     }
     if (length > MAX_HEADER_BYTES) {
@@ -298,7 +300,8 @@ static bool read_file(FILE *file, sxt_bundle *bundle, char *error) {
     json_t *header = length && text[0] == '{' ? json_loadb(text, length, JSON_REJECT_DUPLICATES, &trouble) : NULL;
     free(text);
     if (!header) {
-        return fail(error, "the header is not the JSON of a safetensors file%s%s", *trouble.text ? ": " : "", trouble.text);
+        return fail(error, "the header is not the JSON of a safetensors file%s%s", *trouble.text ? ": " : "",
+                    trouble.text);
     }
     bool ok = read_header(bundle, header, file, sizeof length + length, file_bytes - sizeof length - length, error);
     json_decref(header);
@@ -354,7 +357,8 @@ static void write_all(FILE *file, const sxt_bundle *bundle, const char *header) 
     fwrite(&padded, sizeof padded, 1, file);
     fwrite(header, 1, length, file);
     fwrite("       ", 1, padded - length, file);
-    for (size_t i = 0; i < bundle->array_count; i++) fwrite(bundle->arrays[i].data, 1, bundle->arrays[i].bytes, file);
+    for (size_t i = 0; i < bundle->array_count; i++)
+        fwrite(bundle->arrays[i].data, 1, bundle->arrays[i].bytes, file);
 }
 
 bool sxt_bundle_write(const char *path, const sxt_bundle *bundle, char error[SXT_ERROR_SIZE]) {

@@ -9,7 +9,14 @@
 
 enum { SXT_MAX_RANK = 8, SXT_ERROR_SIZE = 512 };
 
-typedef enum sxt_dtype { SXT_DTYPE_F32, SXT_DTYPE_F16, SXT_DTYPE_BF16, SXT_DTYPE_I32, SXT_DTYPE_U8, SXT_DTYPE_COUNT } sxt_dtype;
+typedef enum sxt_dtype {
+    SXT_DTYPE_F32,
+    SXT_DTYPE_F16,
+    SXT_DTYPE_BF16,
+    SXT_DTYPE_I32,
+    SXT_DTYPE_U8,
+    SXT_DTYPE_COUNT
+} sxt_dtype;
 
 typedef struct sxt_array {
     char *name;

@@ -38,15 +38,18 @@ static void describe_failure(const sxt_check *check, char *out_text, size_t size
         snprintf(out_text, size, "%s", check->damage);
     } else if (worst && worst->worst_share > 1) {
         snprintf(out_text, size, "%s[%llu] is %.9g, the reference has %.9g: %.3g times what is allowed", worst->slot,
-                 (unsigned long long)worst->worst_index, worst->worst_value, worst->worst_reference, worst->worst_share);
+                 (unsigned long long)worst->worst_index, worst->worst_value, worst->worst_reference,
+                 worst->worst_share);
     } else if (worst) {
-        snprintf(out_text, size, "%s: relative error %.2e against the %s, limit %.1e", worst->slot, worst->error, worst->against, worst->limit);
+        snprintf(out_text, size, "%s: relative error %.2e against the %s, limit %.1e", worst->slot, worst->error,
+                 worst->against, worst->limit);
     }
 }
 
 static int dump_case(const verification *v, const sxt_bundle *bundle, const char *family, uint64_t index) {
     char path[1024], error[SXT_ERROR_SIZE];
-    snprintf(path, sizeof path, "%s/%s-%llu-%llu.safetensors", v->dump, family, (unsigned long long)v->seed, (unsigned long long)index);
+    snprintf(path, sizeof path, "%s/%s-%llu-%llu.safetensors", v->dump, family, (unsigned long long)v->seed,
+             (unsigned long long)index);
     if (!sxt_bundle_write(path, bundle, error)) return sxt_fail(SXT_EXIT_BAD_INPUT, "--dump %s: %s", path, error);
     return SXT_EXIT_DONE;
 }
@@ -58,7 +61,8 @@ static int judge_case(verification *v, const sxt_bundle *bundle, const char *nam
     sxt_work work;
     sxt_rig rig;
     *out_failed = false;
-    if (!sxt_work_from_case(bundle, &work, error)) return sxt_fail(SXT_EXIT_CHECK_FAILED, "verify: %s makes a bad case: %s", name, error);
+    if (!sxt_work_from_case(bundle, &work, error))
+        return sxt_fail(SXT_EXIT_CHECK_FAILED, "verify: %s makes a bad case: %s", name, error);
     v->device.last[0] = '\0';
     sxt_result result = sxt_rig_init(&rig, &v->device, &work, true);
     if (result == SXT_OK) result = sxt_rig_run(&rig);
@@ -102,10 +106,12 @@ static int verify_family(verification *v, const sxt_family *family, bool *out_ok
     for (uint64_t i = 0; i < v->cases && exit_code == SXT_EXIT_DONE; i++) {
         // Each form and each case has a random stream of its own, so that one can be made again without those before it.
         uint64_t place = (uint64_t)(family - sxt_families) << 40;
-        sxt_random form = sxt_random_seed(v->seed, place | 1u << 31 | i % forms), random = sxt_random_seed(v->seed, place | i);
+        sxt_random form = sxt_random_seed(v->seed, place | 1u << 31 | i % forms),
+                   random = sxt_random_seed(v->seed, place | i);
         sxt_bundle bundle = {0};
         bool failed = false;
-        sxt_progress_show(&v->progress, "%s: %llu of %llu cases", family->name, (unsigned long long)i, (unsigned long long)v->cases);
+        sxt_progress_show(&v->progress, "%s: %llu of %llu cases", family->name, (unsigned long long)i,
+                          (unsigned long long)v->cases);
         if (!family->make(&form, &random, &bundle)) exit_code = sxt_fail(SXT_EXIT_NO_DEVICE, "verify: out of memory");
         if (exit_code == SXT_EXIT_DONE) exit_code = judge_case(v, &bundle, family->name, &count, &failed);
         count.failed += failed;
@@ -121,7 +127,8 @@ static int verify_family(verification *v, const sxt_family *family, bool *out_ok
 static int verify_all(verification *v, const char *filter) {
     bool all_ok = true;
     int families = 0, exit_code = SXT_EXIT_DONE;
-    printf("device        %s (%s)\nseed          %llu\n", v->device.info->name, v->device.info->driver, (unsigned long long)v->seed);
+    printf("device        %s (%s)\nseed          %llu\n", v->device.info->name, v->device.info->driver,
+           (unsigned long long)v->seed);
     for (int f = 0; f < SXT_FAMILY_COUNT && exit_code == SXT_EXIT_DONE; f++) {
         bool ok = true;
         if (filter && !strstr(sxt_families[f].name, filter)) continue;
@@ -147,8 +154,11 @@ static int read_options(verification *v) {
     v->seed = (uint64_t)seed;
     v->dump = args->value[DUMP];
     bool known = !args->value[FILTER];
-    for (int f = 0; f < SXT_FAMILY_COUNT; f++) known |= args->value[FILTER] && strstr(sxt_families[f].name, args->value[FILTER]);
-    if (!known) return sxt_fail(SXT_EXIT_BAD_INPUT, "--filter %s: in no family's name (see `sextant verify --help`)", args->value[FILTER]);
+    for (int f = 0; f < SXT_FAMILY_COUNT; f++)
+        known |= args->value[FILTER] && strstr(sxt_families[f].name, args->value[FILTER]);
+    if (!known)
+        return sxt_fail(SXT_EXIT_BAD_INPUT, "--filter %s: in no family's name (see `sextant verify --help`)",
+                        args->value[FILTER]);
     if (v->dump && mkdir(v->dump, 0777) != 0 && errno != EEXIST) {
         return sxt_fail(SXT_EXIT_BAD_INPUT, "--dump %s: %s", v->dump, strerror(errno));
     }
@@ -169,15 +179,18 @@ static int run(const sxt_args *args) {
 
 static void print_families(void) {
     printf("\nFamilies:\n");
-    for (int f = 0; f < SXT_FAMILY_COUNT; f++) printf("  %-13s %s\n", sxt_families[f].name, sxt_families[f].what);
+    for (int f = 0; f < SXT_FAMILY_COUNT; f++)
+        printf("  %-13s %s\n", sxt_families[f].name, sxt_families[f].what);
 }
 
 const sxt_command sxt_verify_command = {
     .name = "verify",
     .summary = "Run random cases of every operation on the device, against the reference",
     .explanation =
-        "Shapes (primes, 1, powers of two and their neighbours), strides, offsets, types and options are drawn from the\n"
-        "seed; the same seed makes the same cases. A device compiles kernels for types and options, so each family draws\n"
+        "Shapes (primes, 1, powers of two and their neighbours), strides, offsets, types and options are drawn from "
+        "the\n"
+        "seed; the same seed makes the same cases. A device compiles kernels for types and options, so each family "
+        "draws\n"
         "those 20 times (or once in 25 cases, if that is more); every case has shapes, strides and data of its own.\n"
         "Every element is held to a bound derived from the types, and every result to a relative error. Around and\n"
         "between the elements of all tensors lies NaN, which must neither be read into a result nor be overwritten;\n"

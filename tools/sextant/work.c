@@ -53,8 +53,10 @@ static const sxt_field attention_fields[] = {
 
 const sxt_field *sxt_op_fields(sxt_op op) {
     static const sxt_field *const fields[SXT_OP_COUNT] = {
-        [SXT_OP_NORM] = norm_fields,         [SXT_OP_ROPE] = rope_fields,
-        [SXT_OP_QK_NORM_ROPE] = qk_norm_rope_fields, [SXT_OP_KV_WRITE] = kv_write_fields,
+        [SXT_OP_NORM] = norm_fields,
+        [SXT_OP_ROPE] = rope_fields,
+        [SXT_OP_QK_NORM_ROPE] = qk_norm_rope_fields,
+        [SXT_OP_KV_WRITE] = kv_write_fields,
         [SXT_OP_ATTENTION] = attention_fields,
     };
     return fields[op];
@@ -72,14 +74,16 @@ sxt_stage *sxt_work_stage(sxt_work *work, sxt_op op) {
     assert(work->stage_count < SXT_MAX_STAGES);
     sxt_stage *stage = &work->stages[work->stage_count++];
     *stage = (sxt_stage){.op = op};
-    for (int i = 0; i < SXT_MAX_FIELDS; i++) stage->slots[i] = SXT_NO_SLOT;
+    for (int i = 0; i < SXT_MAX_FIELDS; i++)
+        stage->slots[i] = SXT_NO_SLOT;
     return stage;
 }
 
 static int find_field(const sxt_stage *stage, const char *name) {
     const sxt_field *fields = sxt_op_fields(stage->op);
     int i = 0;
-    while (strcmp(fields[i].name, name) != 0) i++;
+    while (strcmp(fields[i].name, name) != 0)
+        i++;
     return i;
 }
 
@@ -162,6 +166,7 @@ double sxt_stage_bytes(const sxt_work *work, const sxt_stage *stage) {
 }
 
 void sxt_work_finish(sxt_work *work) {
-    for (int i = 0; i < work->slot_count; i++) free(work->slots[i].owned);
+    for (int i = 0; i < work->slot_count; i++)
+        free(work->slots[i].owned);
     *work = (sxt_work){0};
 }

@@ -28,11 +28,11 @@ typedef struct sxt_slot {
     const char *name;
     sxt_type type;
     uint32_t shape[4];
-    const void *initial;      // dense; NULL: starts as poison (NaN), for outputs
-    void *owned;              // freed with the work; may be what `initial` points at
-    bool quantised;           // q8_0 made from the case's own values
-    bool result;              // an output that a user asked for, against what lies between stages
-    uint32_t rank;            // as a file has it: the dims of file_shape
+    const void *initial; // dense; NULL: starts as poison (NaN), for outputs
+    void *owned;         // freed with the work; may be what `initial` points at
+    bool quantised;      // q8_0 made from the case's own values
+    bool result;         // an output that a user asked for, against what lies between stages
+    uint32_t rank;       // as a file has it: the dims of file_shape
     uint64_t file_shape[4];
     const sxt_array *expected; // from the case; may be NULL
 } sxt_slot;
