@@ -51,7 +51,8 @@ Test(detectors, bytes_before_and_after_a_tensor_are_watched) {
     for (uint32_t i = 0; i < 3 * 2; i++) {
         uint8_t *byte = byte_of(1, (sxt_test_side)(i % 2), offsets[i / 2]);
         *byte ^= 1;
-        expect_problem(sxt_test_check_memory(&trial), i % 2 ? "the reference wrote into the buffer of y" : "the device wrote");
+        expect_problem(sxt_test_check_memory(&trial),
+                       i % 2 ? "the reference wrote into the buffer of y" : "the device wrote");
         *byte ^= 1;
     }
     cr_assert_null(sxt_test_check_memory(&trial));

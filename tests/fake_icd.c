@@ -46,7 +46,8 @@ static VKAPI_ATTR void VKAPI_CALL get_properties2(VkPhysicalDevice device, VkPhy
     if (mode_is("old")) properties->properties.apiVersion = VK_API_VERSION_1_0;
 }
 
-static VKAPI_ATTR VkResult VKAPI_CALL cannot_enumerate(VkInstance instance, uint32_t *count, VkPhysicalDevice *devices) {
+static VKAPI_ATTR VkResult VKAPI_CALL cannot_enumerate(VkInstance instance, uint32_t *count,
+                                                       VkPhysicalDevice *devices) {
     (void)instance, (void)count, (void)devices;
     return VK_ERROR_INITIALIZATION_FAILED;
 }
@@ -57,7 +58,8 @@ static VKAPI_ATTR VkResult VKAPI_CALL enumerate_none(VkInstance instance, uint32
     return VK_SUCCESS;
 }
 
-static VKAPI_ATTR VkResult VKAPI_CALL lose_device(VkQueue queue, uint32_t count, const VkSubmitInfo *submits, VkFence fence) {
+static VKAPI_ATTR VkResult VKAPI_CALL lose_device(VkQueue queue, uint32_t count, const VkSubmitInfo *submits,
+                                                  VkFence fence) {
     (void)queue, (void)count, (void)submits, (void)fence;
     return VK_ERROR_DEVICE_LOST;
 }
@@ -109,7 +111,8 @@ PFN_vkVoidFunction vk_icdGetInstanceProcAddr(VkInstance instance, const char *na
 }
 
 PFN_vkVoidFunction vk_icdGetPhysicalDeviceProcAddr(VkInstance instance, const char *name) {
-    if (!real_physical_proc) real_physical_proc = (PFN_vkGetInstanceProcAddr)real_symbol("vk_icdGetPhysicalDeviceProcAddr");
+    if (!real_physical_proc)
+        real_physical_proc = (PFN_vkGetInstanceProcAddr)real_symbol("vk_icdGetPhysicalDeviceProcAddr");
     if (!real_physical_proc) return NULL;
     const PFN_vkVoidFunction truth = real_physical_proc(instance, name), instead = lie(name, truth);
     return instead ? instead : truth;

@@ -1,4 +1,5 @@
-// Public headers stand alone: this file includes one, twice, and nothing else; built as C11 and, by headers.cpp, as C++.
+// Public headers stand alone: this file includes one, twice, and nothing else; built as C11 and, by headers.cpp, as
+// C++.
 #include SXT_TEST_HEADER
 #include SXT_TEST_HEADER
 

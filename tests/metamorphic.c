@@ -131,8 +131,9 @@ static double movement(bool swapped) {
     return most;
 }
 
-// With norm before rotation logits depend on distances alone. Rotated channels are off by (|a| + |b|)·1e-6 at most, twice
-// for two runs, on either side: Σ over pairs ≤ 2·‖q̂‖‖k̂‖·1e-6 each, ‖q̂‖ ≤ 2√d with gains to 2: 4·2·(2√d)²·1e-6/√d.
+// With norm before rotation logits depend on distances alone. Rotated channels are off by (|a| + |b|)·1e-6 at most,
+// twice for two runs, on either side: Σ over pairs ≤ 2·‖q̂‖‖k̂‖·1e-6 each, ‖q̂‖ ≤ 2√d with gains to 2:
+// 4·2·(2√d)²·1e-6/√d.
 Test(metamorphic, logits_stay_under_a_shift_of_all_positions) {
     const double bound = 32 * sqrt(SHIFT_DIM) * 1e-6;
     FOR_EACH_CASE(150) {
@@ -193,12 +194,15 @@ Test(metamorphic, permuted_keys_change_nothing) {
         sxt_attention_desc other = again(&d);
         other.k = sxt_test_like(&trial, "permuted k", &d.k);
         other.v = sxt_test_like(&trial, "permuted v", &d.v);
-        const uint32_t keys = d.k.shape[1], row = 2 * 64, step = keys > 1 ? sxt_test_between(&trial.rng, 1, keys - 1) : 0;
+        const uint32_t keys = d.k.shape[1], row = 2 * 64,
+                       step = keys > 1 ? sxt_test_between(&trial.rng, 1, keys - 1) : 0;
         for (uint32_t j = 0; j < keys; j++) // a turn and, for odd cases, a reversal
             for (uint32_t c = 0; c < row; c++) {
                 const uint32_t to = (seed % 2 ? keys - 1 - j : j) + step;
-                sxt_test_set(&trial, &other.k, to % keys * row + c, sxt_test_get(&trial, SXT_TEST_INITIAL, &d.k, j * row + c));
-                sxt_test_set(&trial, &other.v, to % keys * row + c, sxt_test_get(&trial, SXT_TEST_INITIAL, &d.v, j * row + c));
+                sxt_test_set(&trial, &other.k, to % keys * row + c,
+                             sxt_test_get(&trial, SXT_TEST_INITIAL, &d.k, j * row + c));
+                sxt_test_set(&trial, &other.v, to % keys * row + c,
+                             sxt_test_get(&trial, SXT_TEST_INITIAL, &d.v, j * row + c));
             }
         run((sxt_test_step[]){{SXT_OP_ATTENTION, &d}, {SXT_OP_ATTENTION, &other}}, 2);
         require_close_attention(&d, &other);
@@ -214,7 +218,8 @@ Test(metamorphic, values_of_one_give_one) {
         run((sxt_test_step[]){{SXT_OP_ATTENTION, &d}}, 1);
         for (uint64_t n = 0; n < sxt_test_count(&d.o); n++) {
             const double error = fabs(sxt_test_get(&trial, SXT_TEST_DEVICE, &d.o, n) - 1);
-            cr_assert(error <= 2 * (d.k.shape[1] + 6) * SXT_TEST_U, "seed %llu: off by %g", (unsigned long long)seed, error);
+            cr_assert(error <= 2 * (d.k.shape[1] + 6) * SXT_TEST_U, "seed %llu: off by %g", (unsigned long long)seed,
+                      error);
         }
     }
 }
@@ -240,7 +245,8 @@ Test(metamorphic, masked_keys_added_change_no_bit) {
 Test(metamorphic, later_tokens_change_no_bit_of_earlier_ones) {
     FOR_EACH_CASE(60) {
         begin(seed);
-        const uint32_t tokens = sxt_test_between(&trial.rng, 33, 64), more = tokens + sxt_test_between(&trial.rng, 1, 40);
+        const uint32_t tokens = sxt_test_between(&trial.rng, 33, 64),
+                       more = tokens + sxt_test_between(&trial.rng, 1, 40);
         sxt_attention_desc longer = make_attention(1, more, more, 4, 2), d = again(&longer);
         longer.causal = d.causal = true;
         d.q.shape[1] = d.k.shape[1] = d.v.shape[1] = d.o.shape[1] = d.lse.shape[1] = tokens;
@@ -345,7 +351,8 @@ Test(metamorphic, inverse_rotation_undoes_a_rotation) {
             for (uint32_t c = 0; c < 64; c++) {
                 const double error = sxt_test_get(&trial, SXT_TEST_DEVICE, &forth.y, n + c) -
                                      sxt_test_get(&trial, SXT_TEST_INITIAL, &forth.x, n + c);
-                cr_assert(fabs(error) <= 4 * 1e-6 * sqrt(2 * length), "seed %llu: off by %g", (unsigned long long)seed, error);
+                cr_assert(fabs(error) <= 4 * 1e-6 * sqrt(2 * length), "seed %llu: off by %g", (unsigned long long)seed,
+                          error);
             }
         }
     }
@@ -368,8 +375,12 @@ Test(metamorphic, the_same_call_gives_the_same_bits) {
         rope[0].q_out = output_like("q_out", &rope[0].q);
         rope[1] = rope[0];
         rope[1].q_out = output_like("other q_out", &rope[0].q);
-        run((sxt_test_step[]){{SXT_OP_ATTENTION, &attention[0]}, {SXT_OP_NORM, &norm[0]}, {SXT_OP_QK_NORM_ROPE, &rope[0]},
-                              {SXT_OP_QK_NORM_ROPE, &rope[1]}, {SXT_OP_NORM, &norm[1]}, {SXT_OP_ATTENTION, &attention[1]}},
+        run((sxt_test_step[]){{SXT_OP_ATTENTION, &attention[0]},
+                              {SXT_OP_NORM, &norm[0]},
+                              {SXT_OP_QK_NORM_ROPE, &rope[0]},
+                              {SXT_OP_QK_NORM_ROPE, &rope[1]},
+                              {SXT_OP_NORM, &norm[1]},
+                              {SXT_OP_ATTENTION, &attention[1]}},
             6);
         require_same_bits(&attention[0].o, &attention[1].o);
         require_same_bits(&attention[0].lse, &attention[1].lse);

@@ -1,14 +1,14 @@
 #!/bin/sh
-# no_driver.sh PROGRAM FAKE_ICD: where there is no usable Vulkan device, `sextant demo` ends with status 3 and says in one
-# line of what it lacks; one that is merely slow to say so, crashes, or prints a page fails here.
+# no_driver.sh PROGRAM FAKE_ICD: where there is no usable Vulkan device, `sextant demo` ends with status 3 and says in
+# one line of what it lacks; one that is merely slow to say so, crashes, or prints a page fails here.
 program=$(realpath "$1")
 fake=$(realpath "$2")
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 failed=0
 
-# expect NAME WORDS: the demo, in the environment as it is, gives status 3, nothing but whole lines on stderr of which exactly
-# one is an error, and that contains WORDS (a grep pattern).
+# expect NAME WORDS: the demo, in the environment as it is, gives status 3, nothing but whole lines on stderr of which
+# exactly one is an error, and that contains WORDS (a grep pattern).
 expect() {
     timeout 120 "$program" demo > "$work/out" 2> "$work/err"
     status=$?

@@ -1,4 +1,5 @@
-// sxt_attention on the device under test: random forms and shapes against the reference, and the rows that other libraries get wrong.
+// sxt_attention on the device under test: random forms and shapes against the reference, and the rows that other
+// libraries get wrong.
 #include <criterion/criterion.h>
 #include <math.h>
 
@@ -166,10 +167,12 @@ Test(attention, shapes_of_models_match_the_reference) {
 static void require_empty_row(sxt_test_trial *trial, const sxt_attention_desc *d, uint64_t row, double lse) {
     for (uint32_t c = 0; c < d->v.shape[3]; c++)
         sxt_test_require(trial, sxt_test_get(trial, SXT_TEST_DEVICE, &d->o, row * d->v.shape[3] + c) == 0
-                                    ? NULL : "o of a row that sees no key is not 0");
+                                    ? NULL
+                                    : "o of a row that sees no key is not 0");
     if (d->lse.buffer)
         sxt_test_require(trial, sxt_test_get(trial, SXT_TEST_DEVICE, &d->lse, row) == lse
-                                    ? NULL : "lse of a row that sees no key is not -inf");
+                                    ? NULL
+                                    : "lse of a row that sees no key is not -inf");
 }
 
 // Causal with more queries than keys: the first Tq − Tk rows see nothing.
@@ -221,7 +224,8 @@ Test(attention, masked_row_with_a_sink_has_its_lse) {
     sxt_test_trial_finish(&trial);
 }
 
-// Content of keys and values that no query sees is free: NaN, Inf, anything. Rows must have the bits that zeros there give.
+// Content of keys and values that no query sees is free: NaN, Inf, anything. Rows must have the bits that zeros there
+// give.
 Test(attention, nan_in_masked_keys_never_reaches_a_result) {
     static const double garbage[] = {NAN, INFINITY, -INFINITY, 3e38};
     static const struct {
@@ -283,7 +287,8 @@ Test(attention, nan_in_later_keys_stays_out_of_earlier_rows) {
         sxt_test_run_op(&trial, SXT_OP_ATTENTION, &d);
         for (uint32_t n = 0; n < 40 * 2 * 64; n++) {
             const bool nan = isnan(sxt_test_get(&trial, SXT_TEST_DEVICE, &d.o, n)), late = n / 128 >= 21;
-            cr_assert(nan == late, "row %u: %s", n / 128, nan ? "NaN from a key that it does not see" : "a NaN vanished");
+            cr_assert(nan == late, "row %u: %s", n / 128,
+                      nan ? "NaN from a key that it does not see" : "a NaN vanished");
         }
         sxt_test_trial_finish(&trial);
     }

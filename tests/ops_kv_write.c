@@ -18,15 +18,19 @@ TestSuite(kv_write, .init = setup, .fini = teardown);
 
 static bool is_nan_bits(sxt_type type, uint32_t bits) {
     switch (type) {
-    case SXT_TYPE_F32: return (bits & 0x7fffffff) > 0x7f800000;
-    case SXT_TYPE_F16: return (bits & 0x7fff) > 0x7c00;
-    case SXT_TYPE_BF16: return (bits & 0x7fff) > 0x7f80;
-    default: return false;
+    case SXT_TYPE_F32:
+        return (bits & 0x7fffffff) > 0x7f800000;
+    case SXT_TYPE_F16:
+        return (bits & 0x7fff) > 0x7c00;
+    case SXT_TYPE_BF16:
+        return (bits & 0x7fff) > 0x7f80;
+    default:
+        return false;
     }
 }
 
-// Any number that there is but NaN: all exponents, subnormals, both zeros, both infinities. Half of them sit at or next to
-// the middle of two values of a 16-bit type, where rounding is decided.
+// Any number that there is but NaN: all exponents, subnormals, both zeros, both infinities. Half of them sit at or
+// next to the middle of two values of a 16-bit type, where rounding is decided.
 static void fill_bits(sxt_test_trial *trial, const sxt_tensor *t) {
     for (uint64_t n = 0; n < sxt_test_count(t); n++) {
         uint32_t bits;
@@ -75,7 +79,8 @@ static void check(sxt_test_trial *trial, const sxt_kv_write_desc *d) {
     sxt_test_run_op(trial, SXT_OP_KV_WRITE, d);
     sxt_test_require(trial, sxt_test_check_bits(trial, SXT_TEST_DEVICE, &d->k_cache, SXT_TEST_REFERENCE, &d->k_cache));
     if (d->v.buffer)
-        sxt_test_require(trial, sxt_test_check_bits(trial, SXT_TEST_DEVICE, &d->v_cache, SXT_TEST_REFERENCE, &d->v_cache));
+        sxt_test_require(trial,
+                         sxt_test_check_bits(trial, SXT_TEST_DEVICE, &d->v_cache, SXT_TEST_REFERENCE, &d->v_cache));
 }
 
 Test(kv_write, random_shapes_match_the_reference_bit_by_bit) {
@@ -92,7 +97,8 @@ Test(kv_write, random_shapes_match_the_reference_bit_by_bit) {
             types[j] = sxt_test_float_type(&of_group);
         const bool with_v = sxt_test_chance(&of_group, 70);
         const uint32_t batch = sxt_test_between(rng, 1, 3), heads = SXT_TEST_PICK(rng, uint32_t, 1, 2, 3, 8);
-        const uint32_t tokens = SXT_TEST_PICK(rng, uint32_t, 0, 1, 2, 7, 19), rows = tokens + sxt_test_between(rng, 1, 30);
+        const uint32_t tokens = SXT_TEST_PICK(rng, uint32_t, 0, 1, 2, 7, 19),
+                       rows = tokens + sxt_test_between(rng, 1, 30);
         const uint32_t channels = SXT_TEST_PICK(rng, uint32_t, 1, 2, 3, 5, 8, 31, 64, 72, 127, 128);
         const uint32_t v_channels = SXT_TEST_PICK(rng, uint32_t, 1, 4, 7, 64, 129);
         sxt_kv_write_desc d = {.first_row = sxt_test_below(rng, rows - tokens + 1)};
@@ -116,21 +122,40 @@ Test(kv_write, random_shapes_match_the_reference_bit_by_bit) {
     }
 }
 
-// From a value of each type the bits of the nearest, ties to even; written out, so that reference and device cannot agree on an error.
+// From a value of each type the bits of the nearest, ties to even; written out, so that reference and device cannot
+// agree on an error.
 Test(kv_write, conversions_round_to_nearest_even) {
     static const struct {
         float value;
         uint16_t f16, bf16;
     } rows[] = {
-        {0.0f, 0x0000, 0x0000},         {-0.0f, 0x8000, 0x8000},        {1.0f, 0x3c00, 0x3f80},
-        {0x1.002p0f, 0x3c00, 0x3f80},   {0x1.006p0f, 0x3c02, 0x3f80},   {0x1.002002p0f, 0x3c01, 0x3f80},
-        {0x1.01p0f, 0x3c04, 0x3f80},    {0x1.03p0f, 0x3c0c, 0x3f82},    {0x1.010002p0f, 0x3c04, 0x3f81},
-        {65504.0f, 0x7bff, 0x4780},     {65519.99f, 0x7bff, 0x4780},    {65520.0f, 0x7c00, 0x4780},
-        {-65520.0f, 0xfc00, 0xc780},    {0x1p-14f, 0x0400, 0x3880},     {0x1p-24f, 0x0001, 0x3380},
-        {0x1p-25f, 0x0000, 0x3300},     {0x1.000002p-25f, 0x0001, 0x3300}, {0x1.8p-24f, 0x0002, 0x33c0},
-        {0x1.ff8p-15f, 0x03ff, 0x3880}, {0x1.ffcp-15f, 0x0400, 0x3880}, {0x1p-126f, 0x0000, 0x0080},
-        {0x1p-133f, 0x0000, 0x0001},    {0x1p-134f, 0x0000, 0x0000},    {0x1.8p-133f, 0x0000, 0x0002},
-        {0x1.fffffep127f, 0x7c00, 0x7f80}, {0x1.fep127f, 0x7c00, 0x7f7f}, {INFINITY, 0x7c00, 0x7f80},
+        {0.0f, 0x0000, 0x0000},
+        {-0.0f, 0x8000, 0x8000},
+        {1.0f, 0x3c00, 0x3f80},
+        {0x1.002p0f, 0x3c00, 0x3f80},
+        {0x1.006p0f, 0x3c02, 0x3f80},
+        {0x1.002002p0f, 0x3c01, 0x3f80},
+        {0x1.01p0f, 0x3c04, 0x3f80},
+        {0x1.03p0f, 0x3c0c, 0x3f82},
+        {0x1.010002p0f, 0x3c04, 0x3f81},
+        {65504.0f, 0x7bff, 0x4780},
+        {65519.99f, 0x7bff, 0x4780},
+        {65520.0f, 0x7c00, 0x4780},
+        {-65520.0f, 0xfc00, 0xc780},
+        {0x1p-14f, 0x0400, 0x3880},
+        {0x1p-24f, 0x0001, 0x3380},
+        {0x1p-25f, 0x0000, 0x3300},
+        {0x1.000002p-25f, 0x0001, 0x3300},
+        {0x1.8p-24f, 0x0002, 0x33c0},
+        {0x1.ff8p-15f, 0x03ff, 0x3880},
+        {0x1.ffcp-15f, 0x0400, 0x3880},
+        {0x1p-126f, 0x0000, 0x0080},
+        {0x1p-133f, 0x0000, 0x0001},
+        {0x1p-134f, 0x0000, 0x0000},
+        {0x1.8p-133f, 0x0000, 0x0002},
+        {0x1.fffffep127f, 0x7c00, 0x7f80},
+        {0x1.fep127f, 0x7c00, 0x7f7f},
+        {INFINITY, 0x7c00, 0x7f80},
         {-INFINITY, 0xfc00, 0xff80},
     };
     enum { COUNT = sizeof rows / sizeof rows[0] };
@@ -193,7 +218,8 @@ Test(kv_write, nan_stays_nan) {
         for (uint32_t n = 0; n < 4; n++)
             for (int side = 0; side < 2; side++) {
                 const uint32_t bits = sxt_test_get_bits(&trial, (sxt_test_side)side, &d.k_cache, n);
-                cr_expect(is_nan_bits(types[i / 3], bits), "%s: 0x%x became 0x%x", trial.what, patterns[i % 3][n], bits);
+                cr_expect(is_nan_bits(types[i / 3], bits), "%s: 0x%x became 0x%x", trial.what, patterns[i % 3][n],
+                          bits);
             }
         sxt_test_trial_finish(&trial);
     }

@@ -62,8 +62,8 @@ static double *residual_bounds(const sxt_test_trial *trial, const sxt_norm_desc 
     const uint64_t count = sxt_test_count(&d->x);
     double *bounds = allocate(count);
     for (uint64_t n = 0; n < count; n++) {
-        const double r = sxt_test_get(trial, SXT_TEST_INITIAL, &d->x, n) +
-                         sxt_test_get(trial, SXT_TEST_INITIAL, &d->residual, n);
+        const double r =
+            sxt_test_get(trial, SXT_TEST_INITIAL, &d->x, n) + sxt_test_get(trial, SXT_TEST_INITIAL, &d->residual, n);
         bounds[n] = fabs(r) * SXT_TEST_U + sxt_test_rounding(d->residual_out.type, fabs(r));
     }
     return bounds;
@@ -152,8 +152,9 @@ static void run_random(uint64_t seed, const variant *v, const uint32_t shape[4])
     }
     if (v->has_residual_out) {
         const bool same = v->residual == v->residual_out && sxt_test_chance(rng, 50);
-        d.residual_out = same ? d.residual
-                              : sxt_test_place(&trial, "residual_out", v->residual_out, shape[0], shape[1], shape[2], shape[3]);
+        d.residual_out =
+            same ? d.residual
+                 : sxt_test_place(&trial, "residual_out", v->residual_out, shape[0], shape[1], shape[2], shape[3]);
     }
     check(&trial, &d, shifted || shape[3] < 8 ? 0 : 2e-6);
     sxt_test_trial_finish(&trial);
@@ -203,7 +204,8 @@ Test(norm, huge_and_tiny_values_stay_exact) {
     }
 }
 
-// Rows that need scaling, rows that do not, and places of the workgroup that have no row take different ways through it.
+// Rows that need scaling, rows that do not, and places of the workgroup that have no row take different ways through
+// it.
 Test(norm, huge_rows_do_not_disturb_their_neighbours) {
     static const uint32_t channels[] = {1, 2, 4, 24, 64, 128, 500};
     for (uint32_t i = 0; i < 7 * 2; i++) {
@@ -244,8 +246,8 @@ Test(norm, zero_rows_give_the_bias) {
     }
 }
 
-// Rows 1 and 3 hold a NaN and an Inf. What those rows become is free but must not be finite all over; the others must have the bits
-// that they have without such neighbours.
+// Rows 1 and 3 hold a NaN and an Inf. What those rows become is free but must not be finite all over; the others must
+// have the bits that they have without such neighbours.
 Test(norm, nan_and_inf_stay_in_their_rows) {
     for (uint32_t i = 0; i < 3 * 3; i++) {
         static sxt_test_trial trial;

@@ -96,8 +96,10 @@ Test(qk_norm_rope, random_shapes_match_the_reference) {
         sxt_test_rng *rng = &trial.rng;
         sxt_test_rng group = sxt_test_group_rng(first + i);
         trial.layout = SXT_TEST_PICK(&group, sxt_test_layout, SXT_TEST_DENSE, SXT_TEST_QUADS, SXT_TEST_ODD);
-        half q = {{"q", "q_out", "q_weight"}, sxt_test_float_type(&group), sxt_test_float_type(&group), true, false, false};
-        half k = {{"k", "k_out", "k_weight"}, sxt_test_float_type(&group), sxt_test_float_type(&group), true, false, false};
+        half q = {
+            {"q", "q_out", "q_weight"}, sxt_test_float_type(&group), sxt_test_float_type(&group), true, false, false};
+        half k = {
+            {"k", "k_out", "k_weight"}, sxt_test_float_type(&group), sxt_test_float_type(&group), true, false, false};
         sxt_qk_norm_rope_desc d = {.norm = SXT_TEST_PICK(&group, sxt_norm_kind, SXT_NORM_RMS, SXT_NORM_RMS,
                                                          SXT_NORM_LAYER, SXT_NORM_L2, SXT_NORM_NONE)};
         q.weighted = k.weighted = d.norm != SXT_NORM_NONE && sxt_test_chance(&group, 70);
@@ -141,7 +143,8 @@ Test(qk_norm_rope, equals_norm_then_rope) {
         double *bounds = bounds_of(&trial, &d, &d.q, &d.q_weight, &d.q_out);
         for (uint64_t n = 0; n < sxt_test_count(&d.q); n++)
             bounds[n] *= 2; // both sides err
-        sxt_test_require(&trial, sxt_test_compare(&trial, SXT_TEST_DEVICE, &normed, SXT_TEST_DEVICE, &d.q_out, bounds, 2e-6));
+        sxt_test_require(&trial,
+                         sxt_test_compare(&trial, SXT_TEST_DEVICE, &normed, SXT_TEST_DEVICE, &d.q_out, bounds, 2e-6));
         free(bounds);
         sxt_test_trial_finish(&trial);
     }

@@ -1,4 +1,5 @@
-// sxt_rope on the device under test: random forms and shapes against the reference, and positions that other libraries get wrong.
+// sxt_rope on the device under test: random forms and shapes against the reference, and positions that other
+// libraries get wrong.
 #include <criterion/criterion.h>
 #include <math.h>
 #include <stdlib.h>
@@ -60,7 +61,8 @@ Test(rope, random_shapes_match_the_reference) {
         sxt_test_rng of_group = sxt_test_group_rng(first + i);
         trial.layout = SXT_TEST_PICK(&of_group, sxt_test_layout, SXT_TEST_DENSE, SXT_TEST_QUADS, SXT_TEST_ODD);
         const sxt_type x_type = sxt_test_float_type(&of_group), y_type = sxt_test_float_type(&of_group);
-        const uint32_t channels = SXT_TEST_PICK(rng, uint32_t, 2, 3, 4, 6, 8, 10, 31, 48, 64, 72, 80, 96, 127, 128, 129, 256, 512);
+        const uint32_t channels =
+            SXT_TEST_PICK(rng, uint32_t, 2, 3, 4, 6, 8, 10, 31, 48, 64, 72, 80, 96, 127, 128, 129, 256, 512);
         const uint32_t batch = sxt_test_between(rng, 1, 3), heads = SXT_TEST_PICK(rng, uint32_t, 1, 2, 3, 7, 16);
         const uint32_t tokens = SXT_TEST_PICK(rng, uint32_t, 0, 1, 2, 5, 13, 17);
         sxt_test_random_rotation(rng, channels, &rotation);
@@ -77,8 +79,9 @@ Test(rope, random_shapes_match_the_reference) {
 
 // Every magnitude and both signs. A device that computes position · frequency in f32 is off by a radian at 2³¹.
 Test(rope, angles_are_right_at_every_position) {
-    static const int32_t positions[] = {0, 1, -1, 2, 1023, 1024, 1025, -1024, 65535, 65537, 1000000, -1000000, 1000003,
-                                        16777215, 16777217, -16777217, 123456789, 2147483647, -2147483647, INT32_MIN};
+    static const int32_t positions[] = {0,        1,         -1,        2,          1023,        1024,     1025,
+                                        -1024,    65535,     65537,     1000000,    -1000000,    1000003,  16777215,
+                                        16777217, -16777217, 123456789, 2147483647, -2147483647, INT32_MIN};
     enum { TOKENS = sizeof positions / sizeof positions[0] };
     static const float scales[] = {1, 0.25f, 0.3f, 1.7f};
     for (uint32_t i = 0; i < 2 * 4 * 2; i++) {
@@ -143,7 +146,8 @@ Test(rope, nan_and_inf_stay_in_their_pairs) {
                 cr_assert(!isfinite(sxt_test_get(&trial, SXT_TEST_DEVICE, &dirty.y, n)), "element %u is finite", n);
             else
                 cr_assert(sxt_test_get_bits(&trial, SXT_TEST_DEVICE, &dirty.y, n) ==
-                              sxt_test_get_bits(&trial, SXT_TEST_DEVICE, &clean.y, n), "element %u changed", n);
+                              sxt_test_get_bits(&trial, SXT_TEST_DEVICE, &clean.y, n),
+                          "element %u changed", n);
         }
         sxt_test_trial_finish(&trial);
     }

@@ -6,7 +6,8 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
-from program import DEVICE, Folder, attention_case, decode, encode, expect, expect_exit, finish, floats, integers, unpack_floats
+from program import (DEVICE, Folder, attention_case, decode, encode, expect, expect_exit, finish, floats, integers,
+                     unpack_floats)
 
 folder = Folder()
 
@@ -20,28 +21,51 @@ for kind in ["rms", "layer", "l2"]:
     checks(f"norm {kind}", {"x": floats([7, 48])}, op="norm", kind=kind, eps="1e-6")
 checks("norm of one row", {"x": floats([33])}, op="norm")
 checks("norm of no rows", {"x": floats([0, 33])}, op="norm")
-checks("norm with all it takes", {"x": floats([2, 3, 4, 16], 1, "F16"), "weight": floats([16], 2, "BF16"), "bias": floats([3, 1, 1], 3),
-                                  "residual": floats([2, 3, 4, 16], 4)}, op="norm", eps="1e-5", offset="1", out_type="bf16", layout="3")
+checks("norm with all it takes",
+       {"x": floats([2, 3, 4, 16], 1, "F16"), "weight": floats([16], 2, "BF16"), "bias": floats([3, 1, 1], 3),
+        "residual": floats([2, 3, 4, 16], 4)},
+       op="norm", eps="1e-5", offset="1", out_type="bf16", layout="3")
 checks("norm in place", {"x": floats([7, 48], 1, "BF16")}, op="norm", in_place="1")
 for pairing in ["half", "interleaved"]:
-    checks(f"rope {pairing}", {"x": floats([5, 2, 16]), "positions": integers([0, 1, -7, 1000000, 3])}, op="rope", pairing=pairing)
-checks("rope with all it takes", {"x": floats([2, 3, 2, 20]), "positions": integers(range(6), [2, 3]), "freq_factors": ("F32", [6], struct.pack("<6f", 1, 2, 1, 4, 1, 8))}, op="rope", rotary_dim="12",
-       rotary_offset="4", base="1e6", freq_scale="0.25", ext_factor="1", attn_factor="1.1", beta_fast="32", beta_slow="1",
-       original_context="4096", inverse="true", layout="5")
+    checks(f"rope {pairing}", {"x": floats([5, 2, 16]), "positions": integers([0, 1, -7, 1000000, 3])},
+           op="rope", pairing=pairing)
+checks("rope with all it takes",
+       {"x": floats([2, 3, 2, 20]), "positions": integers(range(6), [2, 3]),
+        "freq_factors": ("F32", [6], struct.pack("<6f", 1, 2, 1, 4, 1, 8))},
+       op="rope", rotary_dim="12", rotary_offset="4", base="1e6", freq_scale="0.25", ext_factor="1", attn_factor="1.1",
+       beta_fast="32", beta_slow="1", original_context="4096", inverse="true", layout="5")
+for multi, sections in [("mrope", "4,2,2"), ("imrope", "[4, 2, 2]"), ("vision", "4, 4")]:
+    planes = len(sections.split(","))
+    checks(f"rope {multi}", {"x": floats([5, 2, 16]), "positions": integers(range(5 * planes), [planes, 5])},
+           op="rope", multi=multi, sections=sections)
 sides = {"q": floats([3, 4, 16], 1), "k": floats([3, 2, 16], 2), "positions": integers([5, 6, 7])}
 for norm in ["rms", "layer", "l2", "none"]:
-    checks(f"qk_norm_rope {norm}", {**sides, "q_weight": floats([16], 3), "k_weight": floats([2, 1], 4)}, op="qk_norm_rope", norm=norm, eps="1e-6")
-checks("kv_write", {"k": floats([4, 2, 8], 1), "v": floats([4, 2, 12], 2, "BF16"), "slots": integers([5, -1, 0, 99])}, op="kv_write", kv_type="f16", rows="7")
+    checks(f"qk_norm_rope {norm}", {**sides, "q_weight": floats([16], 3), "k_weight": floats([2, 1], 4)},
+           op="qk_norm_rope", norm=norm, eps="1e-6")
+checks("kv_write",
+       {"k": floats([4, 2, 8], 1), "v": floats([4, 2, 12], 2, "BF16"), "slots": integers([5, -1, 0, 99])},
+       op="kv_write", kv_type="f16", rows="7")
 checks("attention", attention_case(), op="attention")
 checks("attention with rows that see nothing", attention_case(tq=9, tk=4), op="attention", causal="true", scale="0.3")
 checks("attention on another width of v", attention_case(dv=20), op="attention", out_type="f16", layout="9")
-checks("attention on a q8_0 cache", attention_case(tq=3, tk=70, d=32, dv=64), op="attention", kv_type="q8_0", layout="4")
-checks("attention on a batch", {"q": floats([2, 3, 4, 8]), "k": floats([2, 6, 2, 8]), "v": floats([2, 6, 2, 8]), "positions": integers(range(12), [2, 6])},
+checks("attention on no keys", attention_case(tk=0), op="attention")
+checks("attention of no queries", attention_case(tq=0), op="attention")
+checks("attention on a q8_0 cache", attention_case(tq=3, tk=70, d=32, dv=64),
+       op="attention", kv_type="q8_0", layout="4")
+for what, more, options in [
+        ("a window", {}, {"window_left": "2", "window_right": "1"}), ("a softcap", {}, {"softcap": "20"}),
+        ("sinks", {"sinks": floats([4])}, {}), ("ALiBi", {"alibi_slopes": floats([4])}, {}),
+        ("a bias", {"bias": floats([4, 5, 5], dtype="F16")}, {})]:
+    checks(f"attention with {what}", attention_case(**more), op="attention", **options)
+checks("attention on a batch",
+       {"q": floats([2, 3, 4, 8]), "k": floats([2, 6, 2, 8]), "v": floats([2, 6, 2, 8]),
+        "positions": integers(range(12), [2, 6])},
        op="attention", pairing="half", causal="true")
 # Queries fewer than keys take the last positions.
 turned = attention_case(tq=3, tk=7, positions=integers(range(10, 17)), q_weight=floats([8], 5), k_weight=floats([8], 6))
 for kv_type in ["f32", "f16", "bf16"]:
-    checks(f"pipeline into {kv_type}", turned, op="attention", pairing="interleaved", norm="rms", eps="1e-6", kv_type=kv_type)
+    checks(f"pipeline into {kv_type}", turned,
+           op="attention", pairing="interleaved", norm="rms", eps="1e-6", kv_type=kv_type)
 checks("pipeline without a norm", turned, op="attention", pairing="half", norm="none")
 checks("pipeline without a rotation", turned, op="attention", norm="l2")
 
@@ -52,15 +76,20 @@ result = expect_exit(0, "run -o", "run", path, "-o", out, *DEVICE)
 for word in ["device ", "kernel ", "time ", "GFLOP/s", "GB/s"]:
     expect(word in result.stdout, f"run prints {word}", result)
 outputs, _ = decode(folder.read("out.safetensors"))
-expect({name: entry[:2] for name, entry in outputs.items()} == {"o": ("F32", [4, 4, 8]), "lse": ("F32", [4, 4])}, "outputs have names, types and shapes")
+expect({name: entry[:2] for name, entry in outputs.items()} == {"o": ("F32", [4, 4, 8]), "lse": ("F32", [4, 4])},
+       "outputs have names, types and shapes")
 expect([name for name in os.listdir(folder.path) if name.endswith(".tmp")] == [], "no temporary file is left")
-expect_exit(0, "what was written is what is expected", "run", folder.file(encode({**tensors, **outputs}, metadata)), "--check", *DEVICE)
-expect_exit(0, "--set adds and overrides", "run", path, "--set", "out_type=f16", "--set", "causal=false", "-o", out, *DEVICE)
+expected = folder.file(encode({**tensors, **outputs}, metadata))
+expect_exit(0, "what was written is what is expected", "run", expected, "--check", *DEVICE)
+path = folder.file(encode(tensors, metadata))
+expect_exit(0, "--set adds and overrides",
+            "run", path, "--set", "out_type=f16", "--set", "causal=false", "-o", out, *DEVICE)
 changed, _ = decode(folder.read("out.safetensors"))
 expect(changed["o"][0] == "F16" and changed["o"][2] != outputs["o"][2], "the output has the type that was set")
 batched = {name: (tensor[0], [1] + tensor[1], tensor[2]) for name, tensor in tensors.items()}
 expect_exit(0, "a batch of one", "run", folder.file(encode(batched, metadata)), "-o", out, *DEVICE)
-expect(decode(folder.read("out.safetensors"))[0]["o"] == ("F32", [1, 4, 4, 8], outputs["o"][2]), "a batch dim stays, and changes no bit")
+expect(decode(folder.read("out.safetensors"))[0]["o"] == ("F32", [1, 4, 4, 8], outputs["o"][2]),
+       "a batch dim stays, and changes no bit")
 
 # ── Wrong expectations must be noticed ──
 
@@ -72,8 +101,9 @@ def tampered(name, index, factor):
     return {**tensors, **outputs, name: (dtype, shape, struct.pack(f"<{len(values)}f", *values))}
 
 
-for what, wrong in [("one o off by 0.1 %", tampered("o", 17, 1.001)), ("one lse off by 0.1 %", tampered("lse", 3, 1.001)),
-                    ("a NaN in o", tampered("o", 0, float("nan"))), ("an infinity in lse", tampered("lse", 0, float("inf")))]:
+for what, wrong in [
+        ("one o off by 0.1 %", tampered("o", 17, 1.001)), ("one lse off by 0.1 %", tampered("lse", 3, 1.001)),
+        ("a NaN in o", tampered("o", 0, float("nan"))), ("an infinity in lse", tampered("lse", 0, float("inf")))]:
     path = folder.file(encode(wrong, metadata))
     result = expect_exit(1, what, "run", path, "--check", *DEVICE)
     expect("FAIL" in result.stdout, f"{what}: says FAIL", result)

@@ -61,10 +61,13 @@ for what, text in [
     ("NUL in a name", b'{"a\\u0000b": {}}'), ("deep nesting", b'{"a":' + b"[" * 100000 + b"]" * 100000 + b"}"),
     ("deep nesting of objects", b'{"a":' * 50000 + b"1" + b"}" * 50000),
     ("duplicate metadata", b'{"__metadata__": {"op": "norm"}, "__metadata__": {"op": "rope"}}'),
-    ("duplicate keys", b'{"__metadata__": {"op": "norm", "op": "rope"}}'), ("a huge number", b'{"q": {"shape": [1e999]}}'),
-    ("metadata that is an array", b'{"__metadata__": []}'), ("metadata that is no string", b'{"__metadata__": {"op": 1}}'),
+    ("duplicate keys", b'{"__metadata__": {"op": "norm", "op": "rope"}}'),
+    ("a huge number", b'{"q": {"shape": [1e999]}}'),
+    ("metadata that is an array", b'{"__metadata__": []}'),
+    ("metadata that is no string", b'{"__metadata__": {"op": 1}}'),
     ("a tensor that is a number", b'{"q": 1}'),
-    ("line breaks in a name", b'{"__metadata__": {"op": "norm"}, "x\\n\\u001b[31my": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}'),
+    ("line breaks in a name", b'{"__metadata__": {"op": "norm"}, '
+                              b'"x\\n\\u001b[31my": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}'),
 ]:
     refused(what, raw_header(text))
 
@@ -83,15 +86,19 @@ def offsets_of(tensor, move_begin, move_end):
 
 
 refused_header("overlapping tensors", offsets_of("k", -4, -4), "overlap")
-refused_header("a tensor on top of another", lambda h: h["v"].__setitem__("data_offsets", h["k"]["data_offsets"]), "overlap")
+refused_header("a tensor on top of another", lambda h: h["v"].update(data_offsets=h["k"]["data_offsets"]), "overlap")
 refused_header("an end past the file", offsets_of("v", 4, 4), "follow the header")
 refused_header("bytes that are not shape times dtype", offsets_of("v", 0, -4), "span")
 refused_header("offsets the wrong way round", lambda h: h["q"]["data_offsets"].reverse(), "data_offsets")
-for what, offsets in [("negative", [-4, 636]), ("of three numbers", [0, 1, 2]), ("of text", ["0", "640"]), ("of fractions", [0.0, 640.0]),
-                      ("near 2^63", [2**63 - 641, 2**63 - 1]), ("past 2^64", [2**64, 2**64 + 640]), ("missing", None)]:
+for what, offsets in [
+        ("negative", [-4, 636]), ("of three numbers", [0, 1, 2]), ("of text", ["0", "640"]),
+        ("of fractions", [0.0, 640.0]), ("near 2^63", [2**63 - 641, 2**63 - 1]), ("past 2^64", [2**64, 2**64 + 640]),
+        ("missing", None)]:
     refused_header(f"data_offsets {what}", change("q", "data_offsets", offsets))
-for what, shape in [("negative", [-5, 4, 8]), ("a product past 64 bits", [2**32, 2**32, 2**32]), ("a product that wraps to its size", [2**62 + 5, 4, 8]),
-                    ("huge with a zero", [0, 2**62, 2**62]), ("nine dims", [1] * 9), ("fractions", [5.0, 4, 8]), ("text", "5,4,8"), ("one dim", [160])]:
+for what, shape in [
+        ("negative", [-5, 4, 8]), ("a product past 64 bits", [2**32, 2**32, 2**32]),
+        ("a product that wraps to its size", [2**62 + 5, 4, 8]), ("huge with a zero", [0, 2**62, 2**62]),
+        ("nine dims", [1] * 9), ("fractions", [5.0, 4, 8]), ("text", "5,4,8"), ("one dim", [160])]:
     refused_header(f"shape {what}", change("q", "shape", shape))
 for dtype in ["F64", "f32", "", 7, None]:
     refused_header(f"dtype {dtype}", change("q", "dtype", dtype))
@@ -104,8 +111,9 @@ refused_meta("an unknown op", "'op'", op="attentionn")
 refused_meta("an unknown key", "casual", casual="true")
 for key, values in {
     "scale": ["nan", "NaN", "inf", "-inf", "1e999", "0x10", "1,5", "1.0f", "", " 1", "1 "],
-    "causal": ["yes", "TRUE", "2", ""], "window_left": ["-2", "1.5", "9999999999"], "softcap": ["nan"], "kv_type": ["f64", "q8_0"],
-    "norm": ["RMS", ""], "pairing": ["neox"], "rotary_dim": ["-2", "4294967296", "2.0"], "sections": ["1,2,3,4,5", "a", "1,", ","],
+    "causal": ["yes", "TRUE", "2", ""], "window_left": ["-2", "1.5", "9999999999"], "softcap": ["nan"],
+    "kv_type": ["f64", "q8_0"], "norm": ["RMS", ""], "pairing": ["neox"], "rotary_dim": ["-2", "4294967296", "2.0"],
+    "sections": ["1,2,3,4,5", "a", "1,", ",", "[1,2", "1,2]", "1 2"],
     "layout": ["-1"], "multi": ["yes"], "inverse": ["maybe"], "eps": ["nan", "-1e-6"], "base": ["nan"],
 }.items():
     for value in values:
@@ -120,7 +128,8 @@ refused_meta("d = 260", "", attention_case(d=260))
 refused_meta("query heads no multiple of key heads", "", attention_case(hq=5))
 refused_meta("v of other tokens", "'v'", attention_case(v=floats([4, 2, 8])))
 refused_meta("k of another width", "'k'", attention_case(k=floats([5, 2, 12])))
-refused_meta("batches that differ", "'k'", {"q": floats([2, 5, 4, 8]), "k": floats([1, 5, 2, 8]), "v": floats([1, 5, 2, 8])})
+refused_meta("batches that differ", "'k'",
+             {"q": floats([2, 5, 4, 8]), "k": floats([1, 5, 2, 8]), "v": floats([1, 5, 2, 8])})
 refused_meta("q of two dims", "'q'", attention_case(q=floats([5, 32])))
 refused_meta("integers for q", "'q'", attention_case(q=integers([0] * 160, [5, 4, 8])))
 refused_meta("bytes for q", "'q'", attention_case(q=("U8", [5, 4, 8], bytes(160))))
@@ -133,10 +142,16 @@ refused_meta("a gain of the wrong width", "q_weight", attention_case(q_weight=fl
 refused_meta("an expected o of another shape", "'o'", attention_case(o=floats([5, 4, 7])))
 refused_meta("sinks of the wrong length", "sinks", attention_case(sinks=floats([2])))
 turned = attention_case(positions=integers(range(5)))
-for key, value in [("rotary_dim", "3"), ("rotary_dim", "64"), ("rotary_offset", "8"), ("base", "-1"), ("freq_scale", "-1"), ("ext_factor", "1")]:
+for key, value in [("rotary_dim", "3"), ("rotary_dim", "64"), ("rotary_offset", "8"), ("base", "-1"),
+                   ("freq_scale", "-1"), ("ext_factor", "1"), ("multi", "mrope")]:
     refused_meta(f"{key} = {value}", "", turned, pairing="half", **{key: value})
-refused_meta("frequency factors of the wrong length", "freq_factors", {**turned, "freq_factors": floats([3])}, pairing="half")
-refused_meta("a negative frequency factor", "", {**turned, "freq_factors": ("F32", [4], struct.pack("<4f", 1, -1, 1, 1))}, pairing="half")
+refused_meta("frequency factors of the wrong length", "freq_factors",
+             {**turned, "freq_factors": floats([3])}, pairing="half")
+refused_meta("a negative frequency factor", "",
+             {**turned, "freq_factors": ("F32", [4], struct.pack("<4f", 1, -1, 1, 1))}, pairing="half")
+for rows in ["429496729", "4294967295"]:
+    refused(f"a cache of {rows} rows", encode({"k": floats([1, 2, 4])}, {"op": "kv_write", "rows": rows}), says="rows")
+refused("a slot far away", encode({"k": floats([1, 2, 4]), "slots": integers([2147483647])}, {"op": "kv_write"}))
 
 # ── The command line ──
 for setting in ["scale", "=1", "scale=nan", "nosuch=1", "op=nosuch", "x" * 70 + "=1"]:
@@ -150,7 +165,8 @@ print("random changes: seed 5")
 for i in range(400):
     broken = bytearray(good)
     for _ in range(source.choice([1, 1, 2, 8])):
-        broken[source.randrange(len(good) // 3)] = source.choice([0, 34, 44, 48, 57, 58, 91, 93, 123, 125, 255, source.randrange(256)])
+        telling = [0, *b'",09:[]{}', 255, source.randrange(256)]
+        broken[source.randrange(len(good) // 3)] = source.choice(telling)
     result = run("run", folder.file(bytes(broken)), *REFERENCE)
     quiet = result.returncode == 0 or (result.returncode == 2 and len(result.stderr.splitlines()) == 1)
     if not quiet:

@@ -71,8 +71,9 @@ static void require_same_bits(const sxt_tensor *a, sxt_test_side side_b, const s
 
 enum { POOL = 5, ROWS = 24, CHANNELS = 40, CHAIN = 60 };
 
-// Random copies of rows among a few tensors: reads after writes, writes after reads and writes after writes, of the same
-// and of neighbouring rows, all in one recording. Copies are exact, so one that runs too early or late shows in the bits.
+// Random copies of rows among a few tensors: reads after writes, writes after reads and writes after writes, of the
+// same and of neighbouring rows, all in one recording. Copies are exact, so one that runs too early or late shows in
+// the bits.
 Test(streams, dependent_copies_happen_in_order) {
     const uint64_t first = sxt_test_first_seed();
     const uint32_t cases = sxt_test_cases(60);
@@ -128,7 +129,8 @@ Test(streams, in_place_chains_equal_single_steps) {
 // What one stream writes the next submission of another reads, without a wait between them.
 Test(streams, submissions_of_several_streams_run_in_order) {
     enum { HOPS = 40 };
-    const sxt_tensor a = normal("a", ROWS, 1, CHANNELS), b = empty("b", ROWS, 1, CHANNELS), c = empty("c", ROWS, 1, CHANNELS);
+    const sxt_tensor a = normal("a", ROWS, 1, CHANNELS), b = empty("b", ROWS, 1, CHANNELS),
+                     c = empty("c", ROWS, 1, CHANNELS);
     sxt_test_upload(&trial);
     sxt_stream *streams[2] = {new_stream(), new_stream()};
     const sxt_kv_write_desc hops[] = {{.k = a, .k_cache = b}, {.k = b, .k_cache = c}, {.k = c, .k_cache = a}};
@@ -151,12 +153,14 @@ Test(streams, halves_on_two_streams_equal_the_whole) {
     sxt_test_upload(&trial);
     sxt_stream *streams[2] = {new_stream(), new_stream()};
     for (uint32_t i = 0; i < 2; i++) {
-        const sxt_attention_desc half = {.q = tokens_of(&q, 16 * i, 16), .k = k, .v = v, .o = tokens_of(&halves, 16 * i, 16)};
+        const sxt_attention_desc half = {
+            .q = tokens_of(&q, 16 * i, 16), .k = k, .v = v, .o = tokens_of(&halves, 16 * i, 16)};
         ok(sxt_test_record(&trial, streams[i], SXT_OP_ATTENTION, &half));
     }
     submit(streams[1]);
     submit(streams[0]);
-    ok(sxt_test_record(&trial, streams[0], SXT_OP_ATTENTION, &(sxt_attention_desc){.q = q, .k = k, .v = v, .o = whole}));
+    ok(sxt_test_record(&trial, streams[0], SXT_OP_ATTENTION,
+                       &(sxt_attention_desc){.q = q, .k = k, .v = v, .o = whole}));
     finish(streams[0]);
     sxt_test_download(&trial);
     sxt_test_require(&trial, sxt_test_check_memory(&trial));
@@ -165,7 +169,8 @@ Test(streams, halves_on_two_streams_equal_the_whole) {
     sxt_stream_destroy(&streams[1]);
 }
 
-// More dispatches than one pool of descriptors, or one hazard list, holds: row i goes to row ROWS − 1 − i, one at a time.
+// More dispatches than one pool of descriptors, or one hazard list, holds: row i goes to row ROWS − 1 − i, one at a
+// time.
 Test(streams, a_recording_may_be_long) {
     enum { LONG = 2000 };
     const sxt_tensor from = normal("from", LONG, 1, 8), to = empty("to", LONG, 1, 8);
@@ -282,7 +287,8 @@ Test(streams, timestamps_are_numbered_and_never_run_backwards) {
             sum += us;
         }
         ok(sxt_stream_elapsed(stream, 0, STAMPS - 1, &whole));
-        cr_assert(whole > 0 && sum <= whole * 1.001 + 1 && sum >= whole * 0.999 - 1, "%g µs in parts, %g µs in all", sum, whole);
+        cr_assert(whole > 0 && sum <= whole * 1.001 + 1 && sum >= whole * 0.999 - 1, "%g µs in parts, %g µs in all",
+                  sum, whole);
     }
     sxt_stream_destroy(&stream);
 }

@@ -1,5 +1,5 @@
-// The validation layer, core and synchronisation checks, has nothing to say about the library; and it does speak up when
-// a barrier is left out, a range is wrong or a dispatch is too large. (The device suites run under it too.)
+// The validation layer, core and synchronisation checks, has nothing to say about the library; and it does speak up
+// when a barrier is left out, a range is wrong or a dispatch is too large. (The device suites run under it too.)
 #include <criterion/criterion.h>
 #include <string.h>
 
@@ -70,14 +70,23 @@ static void record_layer(sxt_stream *stream, const tensors *t) {
     sxt_tensor q_flat = t->q;
     q_flat.shape[2] = 1;
     q_flat.shape[3] = HEADS * CHANNELS;
-    ok(sxt_norm(stream, &(sxt_norm_desc){.x = q_flat, .y = q_flat, .residual = t->o.type == t->q.type ? (sxt_tensor){0} : t->q}));
+    ok(sxt_norm(stream, &(sxt_norm_desc){
+                            .x = q_flat, .y = q_flat, .residual = t->o.type == t->q.type ? (sxt_tensor){0} : t->q}));
     ok(sxt_rope(stream, &(sxt_rope_desc){.x = t->k, .y = t->k, .positions = t->positions}));
-    ok(sxt_qk_norm_rope(stream, &(sxt_qk_norm_rope_desc){.q = t->q, .q_out = t->q, .k = t->k, .k_out = t->k, .q_weight = t->gain,
-                                                        .k_weight = t->gain, .positions = t->positions, .eps = 1e-6f}));
-    ok(sxt_kv_write(stream, &(sxt_kv_write_desc){.k = t->k, .k_cache = t->k_cache, .v = t->v, .v_cache = t->v_cache,
-                                                .slots = t->slots}));
-    ok(sxt_attention(stream, &(sxt_attention_desc){.q = t->q, .k = t->k_cache, .v = t->v_cache, .o = t->o, .lse = t->lse,
-                                                  .causal = true}));
+    ok(sxt_qk_norm_rope(stream, &(sxt_qk_norm_rope_desc){.q = t->q,
+                                                         .q_out = t->q,
+                                                         .k = t->k,
+                                                         .k_out = t->k,
+                                                         .q_weight = t->gain,
+                                                         .k_weight = t->gain,
+                                                         .positions = t->positions,
+                                                         .eps = 1e-6f}));
+    ok(sxt_kv_write(
+        stream,
+        &(sxt_kv_write_desc){.k = t->k, .k_cache = t->k_cache, .v = t->v, .v_cache = t->v_cache, .slots = t->slots}));
+    ok(sxt_attention(
+        stream,
+        &(sxt_attention_desc){.q = t->q, .k = t->k_cache, .v = t->v_cache, .o = t->o, .lse = t->lse, .causal = true}));
     ok(sxt_norm(stream, &(sxt_norm_desc){.x = t->o, .y = t->q, .kind = SXT_NORM_LAYER, .eps = 1e-6f}));
 }
 
@@ -121,8 +130,11 @@ static void expect_silence(const char *what) {
 
 Test(validation, all_operations_in_all_patterns_are_silent) {
     static const char *const disabled[] = {
-        NULL, "buffer_address", "buffer_address,storage16",
-        "buffer_address,storage16,subgroup_arithmetic,subgroup_shuffle,subgroup_size_control,fp16,bf16,int64,int16,int8,storage8",
+        NULL,
+        "buffer_address",
+        "buffer_address,storage16",
+        "buffer_address,storage16,subgroup_arithmetic,subgroup_shuffle,subgroup_size_control,fp16,bf16,int64,int16,"
+        "int8,storage8",
     };
     for (uint32_t i = 0; i < sizeof disabled / sizeof disabled[0]; i++) {
         open_without(disabled[i]);
@@ -138,10 +150,11 @@ Test(validation, all_operations_in_all_patterns_are_silent) {
 static PFN_vkCmdDispatch real_dispatch;
 static PFN_vkUpdateDescriptorSets real_update;
 
-static VKAPI_ATTR void VKAPI_CALL no_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkPipelineStageFlags to,
-                                             VkDependencyFlags flags, uint32_t count, const VkMemoryBarrier *barriers,
-                                             uint32_t buffer_count, const VkBufferMemoryBarrier *buffers,
-                                             uint32_t image_count, const VkImageMemoryBarrier *images) {
+static VKAPI_ATTR void VKAPI_CALL no_barrier(VkCommandBuffer commands, VkPipelineStageFlags from,
+                                             VkPipelineStageFlags to, VkDependencyFlags flags, uint32_t count,
+                                             const VkMemoryBarrier *barriers, uint32_t buffer_count,
+                                             const VkBufferMemoryBarrier *buffers, uint32_t image_count,
+                                             const VkImageMemoryBarrier *images) {
     (void)commands, (void)from, (void)to, (void)flags, (void)count, (void)barriers, (void)buffer_count, (void)buffers,
         (void)image_count, (void)images;
 }

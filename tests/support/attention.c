@@ -10,7 +10,8 @@ bool sxt_test_visible(const sxt_attention_desc *desc, uint32_t query, uint32_t k
     const int64_t at = (int64_t)query + desc->k.shape[1] - desc->q.shape[1], ahead = (int64_t)key - at;
     if (desc->causal && ahead > 0) return false;
     if (!desc->windowed) return true;
-    return (desc->window_right < 0 || ahead <= desc->window_right) && (desc->window_left < 0 || -ahead <= desc->window_left);
+    return (desc->window_right < 0 || ahead <= desc->window_right) &&
+           (desc->window_left < 0 || -ahead <= desc->window_left);
 }
 
 // A description's numbers in double, dense, and the row in question.
@@ -98,11 +99,13 @@ static void bound_row(const problem *p, const double *s, double lse, double rela
     free(value);
 }
 
-void sxt_test_attention_bounds(const sxt_test_trial *trial, const sxt_attention_desc *d, double **out_o, double **out_lse) {
+void sxt_test_attention_bounds(const sxt_test_trial *trial, const sxt_attention_desc *d, double **out_o,
+                               double **out_lse) {
     const uint32_t keys = d->k.shape[1], dim = d->v.shape[3], heads = d->q.shape[2];
     const uint64_t rows = sxt_test_count(&d->o) / dim;
     const double rest = (keys + 6) * SXT_TEST_U + 2 * SXT_TEST_U * (3 + 2 * log(keys + 1));
-    double *o = calloc(rows * dim + 1, sizeof *o), *lses = calloc(rows + 1, sizeof *lses), *s = calloc(keys + 1, sizeof *s);
+    double *o = calloc(rows * dim + 1, sizeof *o), *lses = calloc(rows + 1, sizeof *lses),
+           *s = calloc(keys + 1, sizeof *s);
     problem p = {.desc = d,
                  .q = values_of(trial, &d->q),
                  .k = values_of(trial, &d->k),
@@ -130,9 +133,9 @@ void sxt_test_attention_bounds(const sxt_test_trial *trial, const sxt_attention_
 
 void sxt_test_attention_say(sxt_test_trial *trial, const sxt_attention_desc *d) {
     sxt_test_say(trial, "attention batch %u, Tq %u, Tk %u, heads %u/%u, d %u, d_v %u, q %s, k %s, v %s, o %s, scale %g",
-                 d->q.shape[0], d->q.shape[1], d->k.shape[1], d->q.shape[2], d->k.shape[2], d->q.shape[3], d->v.shape[3],
-                 sxt_type_name(d->q.type), sxt_type_name(d->k.type), sxt_type_name(d->v.type), sxt_type_name(d->o.type),
-                 (double)d->scale);
+                 d->q.shape[0], d->q.shape[1], d->k.shape[1], d->q.shape[2], d->k.shape[2], d->q.shape[3],
+                 d->v.shape[3], sxt_type_name(d->q.type), sxt_type_name(d->k.type), sxt_type_name(d->v.type),
+                 sxt_type_name(d->o.type), (double)d->scale);
     sxt_test_say(trial, "%s%s%s%s%s", d->causal ? ", causal" : "", d->lse.buffer ? ", lse" : "",
                  d->bias.buffer ? ", bias" : "", d->sinks.buffer ? ", sinks" : "",
                  d->alibi_slopes.buffer ? ", ALiBi" : "");

@@ -9,7 +9,7 @@ bool sxt_test_visible(const sxt_attention_desc *desc, uint32_t query, uint32_t k
 
 // Bounds for o and lse, to be freed: one an element, in f32 arithmetic, with u = 2⁻²⁴:
 //   δ     = (d + 2)u·|scale|·max_j Σ|q·k|, + 16u·softcap, + 3u·(|bias| + slope·|distance|)    the scores
-//   ε_exp = 2u·(3 + 2·ln(Tk + 1))   exp in Vulkan is within 3 + 2|x| ULP; weighted by p, |x| is at most ln Tk (an entropy)
+//   ε_exp = 2u·(3 + 2·ln(Tk + 1))   exp is within 3 + 2|x| ULP (Vulkan); weighted by p, |x| is at most ln Tk, an entropy
 //   |Δo|  ≤ (2δ + (Tk + 6)u + ε_exp)·Σp|v| + rounding(|o|)
 //   |Δlse| ≤ δ + (Tk + 6)u + ε_exp + rounding(|lse|)
 void sxt_test_attention_bounds(const sxt_test_trial *trial, const sxt_attention_desc *desc, double **out_o,

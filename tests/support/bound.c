@@ -6,10 +6,14 @@
 
 double sxt_test_rounding(sxt_type type, double magnitude) {
     switch (type) {
-    case SXT_TYPE_F32: return fmax(magnitude * 0x1p-24, 0x1p-126);
-    case SXT_TYPE_F16: return fmax(magnitude * 0x1p-11, 0x1p-25);
-    case SXT_TYPE_BF16: return fmax(magnitude * 0x1p-8, 0x1p-126);
-    default: return 0;
+    case SXT_TYPE_F32:
+        return fmax(magnitude * 0x1p-24, 0x1p-126);
+    case SXT_TYPE_F16:
+        return fmax(magnitude * 0x1p-11, 0x1p-25);
+    case SXT_TYPE_BF16:
+        return fmax(magnitude * 0x1p-8, 0x1p-126);
+    default:
+        return 0;
     }
 }
 
@@ -42,8 +46,8 @@ const char *sxt_test_compare(sxt_test_trial *trial, sxt_test_side got_side, cons
         }
     }
     if (figure > 0 && sqrt(error) > figure * sqrt(norm)) {
-        snprintf(trial->problem, sizeof trial->problem, "‖y − ref‖/‖ref‖ is %.3g, %.3g is allowed",
-                 sqrt(error / norm), figure);
+        snprintf(trial->problem, sizeof trial->problem, "‖y − ref‖/‖ref‖ is %.3g, %.3g is allowed", sqrt(error / norm),
+                 figure);
         return trial->problem;
     }
     return NULL;

@@ -1,9 +1,9 @@
 // The device under test, as the environment names it, and how much of it to test.
 //
-//   SEXTANT_TEST_DEVICE   what to open, as in sxt_device_params.select: "reference", or a part of a name. Unset: the best.
+//   SEXTANT_TEST_DEVICE   what to open, as in sxt_device_params.select: "reference", or part of a name. Unset: the best
 //   SEXTANT_TEST_DISABLE  capabilities to do without, as in sxt_device_params.disable
-//   SEXTANT_TEST_LIMITS   set to anything but "": act as if the device's numbers were no better than the baseline's, and as
-//                         if it took but 13 workgroups along x
+//   SEXTANT_TEST_LIMITS   set to anything but "": act as if the device's numbers were no better than the baseline's,
+//                         and as if it took but 13 workgroups along x
 //   SEXTANT_TEST_SEED     the first seed of random cases; every failure prints the seed of its case
 //   SEXTANT_TEST_CASES    how many random cases each test runs, instead of its own number
 //   SEXTANT_TEST_PERCENT  or: that much of its own number

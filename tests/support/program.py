@@ -17,8 +17,9 @@ failures = []
 
 
 def run(*arguments, env=None, timeout=300):
-    return subprocess.run([PROGRAM, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
-                          env={**os.environ, **(env or {})}, encoding="utf-8", errors="replace", check=False)
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout,
+        env={**os.environ, **(env or {})}, encoding="utf-8", errors="replace", check=False)
 
 
 def expect(condition, what, result=None):
@@ -77,7 +78,8 @@ def decode(content):
     (length,) = struct.unpack("<Q", content[:8])
     header, data = json.loads(content[8:8 + length]), content[8 + length:]
     metadata = header.pop("__metadata__", {})
-    return {name: (entry["dtype"], entry["shape"], data[slice(*entry["data_offsets"])]) for name, entry in header.items()}, metadata
+    tensors = {name: (one["dtype"], one["shape"], data[slice(*one["data_offsets"])]) for name, one in header.items()}
+    return tensors, metadata
 
 
 def floats(shape, seed=0, dtype="F32", size=1.0):
@@ -97,12 +99,8 @@ def integers(values, shape=None):
 
 
 def unpack_floats(tensor):
-    dtype, _, content = tensor
-    if dtype == "F32":
-        return struct.unpack(f"<{len(content) // 4}f", content)
-    if dtype == "F16":
-        return struct.unpack(f"<{len(content) // 2}e", content)
-    return tuple(struct.unpack("<f", struct.pack("<I", bits << 16))[0] for bits in struct.unpack(f"<{len(content) // 2}H", content))
+    """The values of an F32 tensor."""
+    return struct.unpack(f"<{len(tensor[2]) // 4}f", tensor[2])
 
 
 def attention_case(tq=5, tk=5, hq=4, hk=2, d=8, dv=8, **more):

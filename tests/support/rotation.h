@@ -12,8 +12,8 @@ typedef struct sxt_test_rotation {
     float freq_factors[SXT_TEST_MAX_PAIRS];
 } sxt_test_rotation;
 
-// Parameters for heads of `channels` channels, at least 2 and at most twice SXT_TEST_MAX_PAIRS. `out_rotation` must stay where it
-// is while they are used.
+// Parameters for heads of `channels` channels, at least 2 and at most twice SXT_TEST_MAX_PAIRS. `out_rotation` must
+// stay where it is while they are used.
 void sxt_test_random_rotation(sxt_test_rng *rng, uint32_t channels, sxt_test_rotation *out_rotation);
 
 // A tensor of positions, one row of tokens a batch or one for all, each position of either sign and of any magnitude up

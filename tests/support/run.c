@@ -16,9 +16,12 @@ typedef struct field {
     uint8_t byte;
 } field;
 
-#define READ(desc, name) {offsetof(sxt_##desc##_desc, name), BYTE_KEPT}
-#define WRITTEN(desc, name) {offsetof(sxt_##desc##_desc, name), BYTE_OUTPUT}
-#define PARTLY(desc, name) {offsetof(sxt_##desc##_desc, name), BYTE_PARTIAL}
+#define READ(desc, name)                                                                                               \
+    { offsetof(sxt_##desc##_desc, name), BYTE_KEPT }
+#define WRITTEN(desc, name)                                                                                            \
+    { offsetof(sxt_##desc##_desc, name), BYTE_OUTPUT }
+#define PARTLY(desc, name)                                                                                             \
+    { offsetof(sxt_##desc##_desc, name), BYTE_PARTIAL }
 
 enum { MAX_FIELDS = 8 };
 
@@ -26,18 +29,22 @@ static const struct {
     uint32_t bytes, field_count;
     field fields[MAX_FIELDS];
 } ops[SXT_OP_COUNT] = {
-    [SXT_OP_NORM] = {sizeof(sxt_norm_desc), 6,
+    [SXT_OP_NORM] = {sizeof(sxt_norm_desc),
+                     6,
                      {READ(norm, x), READ(norm, weight), READ(norm, bias), READ(norm, residual), WRITTEN(norm, y),
                       WRITTEN(norm, residual_out)}},
     [SXT_OP_ROPE] = {sizeof(sxt_rope_desc), 3, {READ(rope, x), READ(rope, positions), WRITTEN(rope, y)}},
-    [SXT_OP_QK_NORM_ROPE] = {sizeof(sxt_qk_norm_rope_desc), 7,
+    [SXT_OP_QK_NORM_ROPE] = {sizeof(sxt_qk_norm_rope_desc),
+                             7,
                              {READ(qk_norm_rope, q), READ(qk_norm_rope, k), READ(qk_norm_rope, q_weight),
                               READ(qk_norm_rope, k_weight), READ(qk_norm_rope, positions), WRITTEN(qk_norm_rope, q_out),
                               WRITTEN(qk_norm_rope, k_out)}},
-    [SXT_OP_KV_WRITE] = {sizeof(sxt_kv_write_desc), 5,
+    [SXT_OP_KV_WRITE] = {sizeof(sxt_kv_write_desc),
+                         5,
                          {READ(kv_write, k), READ(kv_write, v), READ(kv_write, slots), PARTLY(kv_write, k_cache),
                           PARTLY(kv_write, v_cache)}},
-    [SXT_OP_ATTENTION] = {sizeof(sxt_attention_desc), 8,
+    [SXT_OP_ATTENTION] = {sizeof(sxt_attention_desc),
+                          8,
                           {READ(attention, q), READ(attention, k), READ(attention, v), READ(attention, bias),
                            READ(attention, sinks), READ(attention, alibi_slopes), WRITTEN(attention, o),
                            WRITTEN(attention, lse)}},
@@ -45,12 +52,18 @@ static const struct {
 
 static sxt_result record(sxt_stream *stream, sxt_op op, const void *desc) {
     switch (op) {
-    case SXT_OP_NORM: return sxt_norm(stream, desc);
-    case SXT_OP_ROPE: return sxt_rope(stream, desc);
-    case SXT_OP_QK_NORM_ROPE: return sxt_qk_norm_rope(stream, desc);
-    case SXT_OP_KV_WRITE: return sxt_kv_write(stream, desc);
-    case SXT_OP_ATTENTION: return sxt_attention(stream, desc);
-    case SXT_OP_COUNT: break;
+    case SXT_OP_NORM:
+        return sxt_norm(stream, desc);
+    case SXT_OP_ROPE:
+        return sxt_rope(stream, desc);
+    case SXT_OP_QK_NORM_ROPE:
+        return sxt_qk_norm_rope(stream, desc);
+    case SXT_OP_KV_WRITE:
+        return sxt_kv_write(stream, desc);
+    case SXT_OP_ATTENTION:
+        return sxt_attention(stream, desc);
+    case SXT_OP_COUNT:
+        break;
     }
     return SXT_ERROR_INVALID;
 }
@@ -166,15 +179,15 @@ static const char *check_block(sxt_test_trial *trial, const sxt_test_block *bloc
         if (block->outputs[i] == BYTE_KEPT) {
             if (now[i] == before[i]) continue;
             snprintf(trial->problem, sizeof trial->problem,
-                     "the %s wrote into the buffer of %s at byte %llu of %llu, which is no element of an output", device,
-                     block->name, (unsigned long long)i, (unsigned long long)block->bytes);
+                     "the %s wrote into the buffer of %s at byte %llu of %llu, which is no element of an output",
+                     device, block->name, (unsigned long long)i, (unsigned long long)block->bytes);
             return trial->problem;
         }
         const uint16_t pattern[2] = {SXT_TEST_POISON, SXT_TEST_POISON};
         if (block->outputs[i] == BYTE_OUTPUT && memcmp(now + i, pattern, block->element_bytes) == 0 &&
             i % block->element_bytes == 0) {
-            snprintf(trial->problem, sizeof trial->problem, "the %s left an element of %s at byte %llu unwritten", device,
-                     block->name, (unsigned long long)i);
+            snprintf(trial->problem, sizeof trial->problem, "the %s left an element of %s at byte %llu unwritten",
+                     device, block->name, (unsigned long long)i);
             return trial->problem;
         }
     }

@@ -84,7 +84,8 @@ static void poison(uint8_t *image, uint64_t bytes) {
         memcpy(image + i, &pattern, 2);
 }
 
-// Gives `tensor`, complete but for its buffer, memory of its own. `skip` elements (q8_0: blocks) lie before it, past the canary.
+// Gives `tensor`, complete but for its buffer, memory of its own. `skip` elements (q8_0: blocks) lie before it, past
+// the canary.
 static void make_block(sxt_test_trial *trial, const char *name, uint64_t skip, sxt_tensor *tensor) {
     cr_assert(trial->block_count < SXT_TEST_BLOCKS, "too many tensors in a trial");
     sxt_test_block *block = &trial->blocks[trial->block_count++];
@@ -150,8 +151,7 @@ sxt_tensor sxt_test_place(sxt_test_trial *trial, const char *name, sxt_type type
 
 static sxt_test_block *block_of(const sxt_test_trial *trial, const sxt_tensor *tensor) {
     for (uint32_t i = 0; i < trial->block_count; i++)
-        if (trial->blocks[i].buffers[SXT_TEST_DEVICE] == tensor->buffer)
-            return (sxt_test_block *)&trial->blocks[i];
+        if (trial->blocks[i].buffers[SXT_TEST_DEVICE] == tensor->buffer) return (sxt_test_block *)&trial->blocks[i];
     cr_assert_fail("a tensor of another trial");
     return NULL;
 }

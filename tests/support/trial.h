@@ -1,8 +1,9 @@
 // A trial runs descriptions on the device under test and, with the same bytes in memory, on the reference, and watches
 // every byte around: tensors lie at odd places, rows apart, in buffers whose every other byte belongs to a canary.
 //
-// The canary and all outputs start as one NaN pattern. After a run, each byte that is no element of an output must be as
-// it was (inputs, gaps between rows, 4 KiB before and after), and no element of an output may still hold the pattern.
+// The canary and all outputs start as one NaN pattern. After a run, each byte that is no element of an output must be
+// as it was (inputs, gaps between rows, 4 KiB before and after), and no element of an output may still hold the
+// pattern.
 #ifndef SXT_TESTS_SUPPORT_TRIAL_H
 #define SXT_TESTS_SUPPORT_TRIAL_H
 
@@ -74,8 +75,8 @@ sxt_tensor sxt_test_dense(sxt_test_trial *trial, const char *name, sxt_type type
 // Another tensor of the same shape, type and place, with the same initial elements.
 sxt_tensor sxt_test_like(sxt_test_trial *trial, const char *name, const sxt_tensor *like);
 
-// Random cases come in groups of neighbouring seeds, which share what is compiled into a pipeline (types, layout, …): on
-// lavapipe a pipeline costs a second, a case a millisecond. The numbers that a group shares.
+// Random cases come in groups of neighbouring seeds, which share what is compiled into a pipeline (types, layout, …):
+// on lavapipe a pipeline costs a second, a case a millisecond. The numbers that a group shares.
 sxt_test_rng sxt_test_group_rng(uint64_t seed);
 
 // Elements of a tensor are numbered in dense order, whatever its strides. Strides must be explicit.
@@ -87,7 +88,8 @@ uint64_t sxt_test_at(const sxt_tensor *tensor, uint32_t batch, uint32_t token, u
 void sxt_test_set(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, double value);
 void sxt_test_set_int(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, int32_t value);
 void sxt_test_set_bits(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, uint32_t bits);
-void sxt_test_fill_normal(sxt_test_trial *trial, const sxt_tensor *tensor, double mean, double deviation); // q8_0: mean 0
+void sxt_test_fill_normal(sxt_test_trial *trial, const sxt_tensor *tensor, double mean,
+                          double deviation); // q8_0: mean 0
 void sxt_test_fill(sxt_test_trial *trial, const sxt_tensor *tensor, double value);
 
 // Copies an element for element from `from`, of the same count, as it was initially.
@@ -109,12 +111,13 @@ typedef struct sxt_test_step {
 // device_only, on the reference. Fails the test on any error but UNSUPPORTED, which it returns.
 sxt_result sxt_test_run(sxt_test_trial *trial, const sxt_test_step *steps, uint32_t count);
 
-// The same for one description, and everything that holds for any operation: see sxt_test_check_memory. UNSUPPORTED fails
-// the test too.
+// The same for one description, and everything that holds for any operation: see sxt_test_check_memory. UNSUPPORTED
+// fails the test too.
 void sxt_test_run_op(sxt_test_trial *trial, sxt_op op, const void *desc);
 
 // The pieces of sxt_test_run, for tests that record on streams of their own, on the device alone: write all memory,
-// record, then read all memory once the work is done. What sxt_test_record records counts as run for sxt_test_check_memory.
+// record, then read all memory once the work is done. What sxt_test_record records counts as run for
+// sxt_test_check_memory.
 void sxt_test_upload(sxt_test_trial *trial);
 sxt_result sxt_test_record(sxt_test_trial *trial, sxt_stream *stream, sxt_op op, const void *desc);
 void sxt_test_download(sxt_test_trial *trial);

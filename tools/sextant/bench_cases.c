@@ -64,7 +64,7 @@ const int sxt_bench_case_count = sizeof sxt_bench_cases / sizeof sxt_bench_cases
 
 // ── Slots ──
 
-// Random data: a stretch of an odd length (a prime number of q8_0's blocks), repeated, so that no two rows are the same.
+// Random data: a stretch of odd length (a prime number of q8_0's blocks), repeated, so that no two rows are the same.
 static void *make_noise(sxt_type type, uint64_t count) {
     enum { PERIOD = 2039 * 32 };
     uint64_t period_bytes = sxt_number_bytes(type, PERIOD), bytes = sxt_number_bytes(type, count);

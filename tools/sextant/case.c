@@ -159,23 +159,25 @@ static bool read_choice(const key_row *row, const char *text, int *out_value, ch
     return fail(error, "key '%s': '%.60s' is none of %s", row->name, text, list);
 }
 
+// "16,24,24", and as well "[16, 24, 24]".
 static bool read_sections(const key_row *row, const char *text, uint32_t sections[4], char *error) {
-    char part[16];
-    int count = 0;
-    for (const char *at = text; at; count++) {
-        size_t length = strcspn(at, ",");
+    const char *at = text + (*text == '[');
+    for (int i = 0; i < 4; i++) {
+        char part[16];
         int64_t value;
-        if (length < sizeof part && count < 4) {
-            memcpy(part, at, length);
-            part[length] = '\0';
-        }
-        if (length >= sizeof part || count == 4 || !sxt_parse_int(part, 0, UINT32_MAX, &value)) {
-            return fail(error, "key '%s': '%.60s' is not up to four whole numbers with commas", row->name, text);
-        }
-        sections[count] = (uint32_t)value;
-        at = at[length] ? at + length + 1 : NULL;
+        at += strspn(at, " ");
+        size_t length = strcspn(at, ",] ");
+        if (length >= sizeof part) break;
+        memcpy(part, at, length);
+        part[length] = '\0';
+        if (!sxt_parse_int(part, 0, UINT32_MAX, &value)) break;
+        sections[i] = (uint32_t)value;
+        at += length;
+        at += strspn(at, " ");
+        if (strcmp(at, *text == '[' ? "]" : "") == 0) return true;
+        if (*at++ != ',') break;
     }
-    return true;
+    return fail(error, "key '%s': '%.60s' is not one to four whole numbers with commas", row->name, text);
 }
 
 static bool read_key(const key_row *row, const char *text, sxt_case_params *params, char *error) {

@@ -36,7 +36,7 @@ typedef struct sxt_case_params {
     uint32_t rows, first_row; // of the cache of a kv_write
 } sxt_case_params;
 
-// Reads and checks every key of the metadata. False with one line in `error`, which names the key and what would be right.
+// Reads and checks every key of the metadata. False with one line in `error`: the key, and what would be right.
 bool sxt_case_params_read(const sxt_bundle *bundle, sxt_case_params *out_params, char error[SXT_ERROR_SIZE]);
 
 // Checks that each tensor is one that the operation knows, with a type it takes, and that none is missing.

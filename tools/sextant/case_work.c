@@ -103,7 +103,7 @@ static bool add_repeated(const builder *b, const char *name, int like, int *out_
     return true;
 }
 
-// An output of `shape`, whose file form has the first `rank` dims after the missing batch. Ties it to the case's tensor of that name.
+// An output of `shape`, and its form in a file. Ties it to the case's tensor of that name, which is what is expected.
 static bool add_result(const builder *b, const char *name, sxt_type type, const uint32_t shape[4], uint32_t rank,
                        const uint64_t *file_shape, int *out_slot) {
     *out_slot = sxt_work_slot(b->work, name, type, shape, NULL);
@@ -247,6 +247,8 @@ static uint32_t file_dims(const sxt_slot *like, uint64_t tokens, uint64_t heads,
     return rank;
 }
 
+enum { MAX_CACHE_ELEMS = 1 << 28 };
+
 static bool build_kv_write(const builder *b) {
     static const int places[2][4] = {{3}, {1, 3}};
     int k, v = SXT_NO_SLOT, cache;
@@ -272,7 +274,11 @@ static bool build_kv_write(const builder *b) {
         int64_t row = ((const int32_t *)slots->data)[i];
         if (row >= (int64_t)rows) rows = (uint64_t)row + 1;
     }
-    if (rows > UINT32_MAX) return fail(b, "key 'rows': the cache would have %llu", (unsigned long long)rows);
+    // A few bytes of a file must not ask for all memory.
+    uint64_t row_elems = (uint64_t)shape[0] * shape[2] * shape[3];
+    if (rows > UINT32_MAX || (row_elems && rows > MAX_CACHE_ELEMS / row_elems)) {
+        return fail(b, "the cache would have %llu rows: too large for a case", (unsigned long long)rows);
+    }
     sxt_type type = b->params.kv_type == SXT_TYPE_ABSENT ? SXT_TYPE_F32 : (sxt_type)b->params.kv_type;
     for (int i = 0; i < (v == SXT_NO_SLOT ? 1 : 2); i++) {
         const uint32_t *from = b->work->slots[i ? v : k].shape;

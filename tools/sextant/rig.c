@@ -180,32 +180,32 @@ sxt_result sxt_rig_run(sxt_rig *rig) {
     return result;
 }
 
+// Whether anything in a buffer but the elements of a written tensor differs from what was there at first. Puts the first
+// contents of those elements back into `image`, by way of `scratch`, which holds the tensor's dense data.
+static bool is_damaged(const sxt_rig *rig, int slot, void *image, void *scratch) {
+    if (sxt_work_writes(rig->work, slot)) {
+        copy_elements(&rig->tensors[slot], rig->images[slot], scratch, false);
+        copy_elements(&rig->tensors[slot], image, scratch, true);
+    }
+    return memcmp(image, rig->images[slot], sxt_buffer_size(rig->buffers[slot])) != 0;
+}
+
 sxt_result sxt_rig_read(sxt_rig *rig, int slot, void *out_data, bool *out_damaged) {
     const sxt_tensor *tensor = &rig->tensors[slot];
-    uint64_t bytes = sxt_buffer_size(rig->buffers[slot]);
+    uint64_t bytes = sxt_buffer_size(rig->buffers[slot]), dense_bytes = sxt_slot_bytes(&rig->work->slots[slot]);
     if (out_damaged) *out_damaged = false;
     if (!rig->guarded && is_dense(tensor)) {
-        uint64_t dense_bytes = sxt_slot_bytes(&rig->work->slots[slot]);
-        return dense_bytes ? sxt_buffer_read(rig->buffers[slot], tensor->offset_bytes, out_data, dense_bytes) : SXT_OK;
+        if (dense_bytes == 0) return SXT_OK;
+        return sxt_buffer_read(rig->buffers[slot], tensor->offset_bytes, out_data, dense_bytes);
     }
-    char *image = malloc(bytes);
-    if (!image) return SXT_ERROR_OUT_OF_MEMORY;
-    sxt_result result = sxt_buffer_read(rig->buffers[slot], 0, image, bytes);
+    void *image = malloc(bytes), *scratch = malloc(dense_bytes + 1);
+    sxt_result result = image && scratch ? SXT_OK : SXT_ERROR_OUT_OF_MEMORY;
+    if (result == SXT_OK) result = sxt_buffer_read(rig->buffers[slot], 0, image, bytes);
     if (result == SXT_OK) {
         copy_elements(tensor, image, out_data, false);
-        if (rig->guarded && out_damaged) {
-            // Put the first contents of a written tensor back: all the rest must be as it was.
-            if (sxt_work_writes(rig->work, slot)) {
-                char *before = malloc(sxt_slot_bytes(&rig->work->slots[slot]) + 1);
-                if (before) {
-                    copy_elements(tensor, rig->images[slot], before, false);
-                    copy_elements(tensor, image, before, true);
-                }
-                free(before);
-            }
-            *out_damaged = memcmp(image, rig->images[slot], bytes) != 0;
-        }
+        if (rig->guarded && out_damaged) *out_damaged = is_damaged(rig, slot, image, scratch);
     }
     free(image);
+    free(scratch);
     return result;
 }

@@ -104,7 +104,7 @@ static int verify_family(verification *v, const sxt_family *family, bool *out_ok
     uint64_t forms = v->cases / CASES_PER_FORM > LEAST_FORMS ? v->cases / CASES_PER_FORM : LEAST_FORMS;
     int exit_code = SXT_EXIT_DONE;
     for (uint64_t i = 0; i < v->cases && exit_code == SXT_EXIT_DONE; i++) {
-        // Each form and each case has a random stream of its own, so that one can be made again without those before it.
+        // Each form and each case has a random stream of its own: one can be made again without those before it.
         uint64_t place = (uint64_t)(family - sxt_families) << 40;
         sxt_random form = sxt_random_seed(v->seed, place | 1u << 31 | i % forms),
                    random = sxt_random_seed(v->seed, place | i);

@@ -66,7 +66,8 @@ uint64_t sxt_slot_bytes(const sxt_slot *slot);
 // True if a stage writes the slot.
 bool sxt_work_writes(const sxt_work *work, int slot);
 
-// Useful arithmetic and least traffic of a stage: every tensor read or written once, attention 4·(visible pairs)·Hq·D flops.
+// Useful arithmetic and least traffic of a stage: every tensor read or written once; attention has
+// 4·(visible pairs)·Hq·D flops.
 double sxt_stage_flops(const sxt_work *work, const sxt_stage *stage);
 double sxt_stage_bytes(const sxt_work *work, const sxt_stage *stage);
 
