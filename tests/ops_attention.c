@@ -115,14 +115,14 @@ static void run_random(uint64_t seed, form what) {
 
 Test(attention, random_shapes_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(384);
+    const uint32_t cases = sxt_test_cases(1024);
     for (uint32_t i = 0; i < cases; i++)
         run_random(first + i, PLAIN);
 }
 
 Test(attention, random_softcap_bias_alibi_and_sinks_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(96);
+    const uint32_t cases = sxt_test_cases(256);
     for (uint32_t i = 0; i < cases; i++)
         run_random(first + i, FEATURES);
 }
@@ -130,7 +130,7 @@ Test(attention, random_softcap_bias_alibi_and_sinks_match_the_reference) {
 // The reference runs on the dequantised values, so the bounds are those of f32 arithmetic as for any type.
 Test(attention, random_q8_0_keys_and_values_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(128);
+    const uint32_t cases = sxt_test_cases(256);
     for (uint32_t i = 0; i < cases; i++)
         run_random(first + i, BLOCKS);
 }

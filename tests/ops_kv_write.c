@@ -85,7 +85,7 @@ static void check(sxt_test_trial *trial, const sxt_kv_write_desc *d) {
 
 Test(kv_write, random_shapes_match_the_reference_bit_by_bit) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(480);
+    const uint32_t cases = sxt_test_cases(1920);
     for (uint32_t i = 0; i < cases; i++) {
         static sxt_test_trial trial;
         sxt_test_trial_init(&trial, &bench, first + i);

@@ -88,7 +88,7 @@ static void make_half(sxt_test_trial *trial, const half *h, uint32_t batch, uint
 
 Test(qk_norm_rope, random_shapes_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(224);
+    const uint32_t cases = sxt_test_cases(1024);
     for (uint32_t i = 0; i < cases; i++) {
         static sxt_test_trial trial;
         static sxt_test_rotation rotation;

@@ -52,7 +52,7 @@ static void check(sxt_test_trial *trial, const sxt_rope_desc *d) {
 
 Test(rope, random_shapes_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(480);
+    const uint32_t cases = sxt_test_cases(1920);
     for (uint32_t i = 0; i < cases; i++) {
         static sxt_test_trial trial;
         static sxt_test_rotation rotation;

@@ -41,7 +41,7 @@ void sxt_test_trial_init(sxt_test_trial *trial, sxt_test_bench *bench, uint64_t 
 }
 
 sxt_test_rng sxt_test_group_rng(uint64_t seed) {
-    enum { GROUP = 32 };
+    enum { GROUP = 128 };
     return sxt_test_rng_make(~(seed / GROUP));
 }
 
