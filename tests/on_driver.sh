@@ -5,6 +5,7 @@
 #   none           no driver at all: for what must work without Vulkan
 #   lavapipe       Mesa's driver for the CPU, subgroups of its default width;  lavapipe-128, -256, -512: of 4, 8, 16
 #   baseline       lavapipe without anything that Vulkan 1.2 leaves optional, and with the smallest limits there are
+#   gpu            lavapipe with subgroups of 16, as if it were a GPU: the kernels that one gets
 #   swiftshader    Google's, with small limits: subgroups of 4, no 16-bit types
 #   validation     lavapipe under the validation layer, for its synchronisation checks without buffer_address, of which
 #                  they see nothing; any message fails the test
@@ -21,7 +22,7 @@ driver=$1
 shift
 case $driver in
 none | reference) VK_DRIVER_FILES=/nonexistent ;;
-lavapipe* | baseline | validation) VK_DRIVER_FILES=$SEXTANT_TEST_LAVAPIPE_ICD ;;
+lavapipe* | baseline | gpu | validation) VK_DRIVER_FILES=$SEXTANT_TEST_LAVAPIPE_ICD ;;
 swiftshader) VK_DRIVER_FILES=$SEXTANT_TEST_SWIFTSHADER_ICD ;;
 *)
     echo "on_driver.sh: unknown driver '$driver'" >&2
@@ -38,6 +39,9 @@ lavapipe-*) export LP_NATIVE_VECTOR_WIDTH="${driver#lavapipe-}" ;;
 baseline)
     caps=subgroup_arithmetic,subgroup_shuffle,subgroup_size_control,storage8,storage16,fp16,bf16,int8,int16,int64
     export SEXTANT_TEST_DISABLE="$caps,int_dot,buffer_address,matrix,matrix2" SEXTANT_TEST_LIMITS=yes
+    ;;
+gpu) # these kernels take lavapipe seconds to compile
+    export LP_NATIVE_VECTOR_WIDTH=512 SEXTANT_TEST_AS_GPU=yes SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-5}"
     ;;
 validation)
     layer=$(manifest /usr/share/vulkan/explicit_layer.d VkLayer_khronos_validation.json)

@@ -88,7 +88,7 @@ static void make_half(sxt_test_trial *trial, const half *h, uint32_t batch, uint
 
 Test(qk_norm_rope, random_shapes_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(1024);
+    const uint32_t cases = sxt_test_cases(768);
     for (uint32_t i = 0; i < cases; i++) {
         static sxt_test_trial trial;
         static sxt_test_rotation rotation;
@@ -114,6 +114,7 @@ Test(qk_norm_rope, random_shapes_match_the_reference) {
         const uint32_t batch = sxt_test_between(rng, 1, 3), tokens = SXT_TEST_PICK(rng, uint32_t, 0, 1, 2, 5, 13);
         sxt_test_random_rotation(rng, channels, &rotation);
         d.rope = rotation.params;
+        d.rope.pairing = SXT_TEST_PICK(&group, sxt_rope_pairing, SXT_ROPE_HALF, SXT_ROPE_INTERLEAVED);
         make_half(&trial, &q, batch, tokens, channels, d.offset, &d.q, &d.q_out, &d.q_weight);
         make_half(&trial, &k, batch, tokens, channels, d.offset, &d.k, &d.k_out, &d.k_weight);
         d.positions = sxt_test_positions(&trial, rotation.planes, batch, tokens, 1 << 20);

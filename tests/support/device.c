@@ -50,11 +50,18 @@ static void lower_limits(sxt_caps *caps) {
     if (caps->storage_range > baseline.storage_range) caps->storage_range = baseline.storage_range;
 }
 
+// Plans for a GPU: other kernels than those for drivers that run on the CPU.
+static void pose_as_gpu(sxt_caps *caps) {
+    caps->software = false;
+    caps->driver_id = 0;
+}
+
 sxt_device *sxt_test_open(sxt_test_log *log) {
     const sxt_device_params params = {.select = environment("SEXTANT_TEST_DEVICE"),
                                       .disable = environment("SEXTANT_TEST_DISABLE")};
     sxt_device *device = open_device(params, log);
     if (environment("SEXTANT_TEST_LIMITS")) lower_limits((sxt_caps *)&sxt_device_get_info(device)->caps);
+    if (environment("SEXTANT_TEST_AS_GPU")) pose_as_gpu((sxt_caps *)&sxt_device_get_info(device)->caps);
     return device;
 }
 
