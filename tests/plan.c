@@ -187,6 +187,43 @@ Test(plan, norm_is_runnable_and_covers_its_rows_on_every_device) {
     }
 }
 
+// What shaders/norm_software.comp relies on: a bit for each row of a workgroup, and blocks that fill their lanes.
+Test(plan, norm_by_address_shares_rows_out_evenly) {
+    static const uint32_t channels[] = {1, 3, 32, 64, 100, 128, 513, 768, 4096, 65536};
+    static const uint32_t tokens[] = {1, 7, 40, 61};
+    for (int i = 0; i < 40; i++) {
+        sxt_caps caps = caps_of(LAVAPIPE);
+        caps.buffer_address = caps.int64 = true;
+        caps.subgroup_size = i % 3 == 0 ? 4 : 8;
+        uint32_t c = channels[i % 10], t = tokens[i / 10];
+        sxt_norm_desc desc = {.x = dense(SXT_TYPE_F32, 2, t, 3, c), .kind = SXT_NORM_LAYER};
+        desc.y = desc.x;
+        if (i % 2) desc.weight = gain(&desc.x);
+        if (i % 4 == 3) desc.weight.strides[SXT_HEAD] = c;
+        sxt_plan plan;
+        cr_assert_eq(sxt_norm_plan(&caps, &desc, &plan), SXT_OK);
+        expect_runnable(&caps, "lavapipe by address", &plan);
+        const sxt_dispatch *d = &plan.dispatches[0];
+        struct sxt_norm_push push;
+        memcpy(&push, d->push, sizeof push);
+        cr_assert_eq(d->shader, SXT_SHADER_NORM_SOFTWARE);
+        cr_expect_eq(push.rows, 6 * t);
+        cr_expect((6 * t + groups_of(d) - 1) / groups_of(d) <= 32);
+
+        bool flat = d->spec[SXT_NORM_SPEC_FLAT];
+        cr_expect_eq(flat, i % 4 != 3, "a gain of each head repeats: its rows are not all one stride apart");
+        cr_expect_eq(push.heads, flat ? push.rows : 3);
+        cr_expect_eq(push.x.head, c);
+        cr_expect_eq(d->spec[SXT_NORM_SPEC_SHARED], (uint32_t)(i % 4 != 3));
+
+        uint32_t lanes = d->spec[SXT_NORM_SPEC_GROUP], rows = d->spec[SXT_NORM_SPEC_ROWS];
+        uint32_t pieces = c % 4 == 0 ? c / 4 : c, step = lanes * d->spec[SXT_NORM_SPEC_STEPS];
+        cr_expect(lanes == caps.subgroup_size && rows >= 1 && rows <= lanes);
+        cr_expect_eq(d->spec[SXT_NORM_SPEC_FULL], (uint32_t)(pieces % step == 0));
+        if (d->spec[SXT_NORM_SPEC_HELD]) cr_expect(pieces <= step && pieces + lanes > step);
+    }
+}
+
 static sxt_rope_params rope_of(uint32_t rotary_dim) {
     return (sxt_rope_params){.rotary_dim = rotary_dim, .base = 10000, .freq_scale = 1, .attn_factor = 1};
 }

@@ -23,6 +23,14 @@
 #define SXT_NORM_SPEC_WEIGHT_ONE 10 // one weight for all channels of a row
 #define SXT_NORM_SPEC_BIAS_ONE 11
 #define SXT_NORM_SPEC_COUNT 12
+// Only of norm_software, which has GROUP = LANES.
+#define SXT_NORM_SPEC_ROWS 12   // rows taken together
+#define SXT_NORM_SPEC_STEPS 13  // pieces of a row that a lane takes at a time
+#define SXT_NORM_SPEC_HELD 14   // that is all pieces of a row
+#define SXT_NORM_SPEC_FULL 15   // channels are a multiple of what a subgroup takes at a time
+#define SXT_NORM_SPEC_SHARED 16 // all rows have the same weight and bias
+#define SXT_NORM_SPEC_FLAT 17   // rows are a multiple of one stride apart: of heads
+#define SXT_NORM_SPEC_SOFTWARE_COUNT 18
 
 #define SXT_NORM_BINDING_X 0
 #define SXT_NORM_BINDING_Y 1

@@ -15,22 +15,40 @@ struct sxt_row_norm {
     float scale, centre, factor;
 };
 
+// What the root is taken of: of values, and eps, that have been multiplied by `scale`.
+float sxt_power(uint kind, float squares, float count, float eps, float scale) {
+    float least = eps * scale;
+    return kind == SXT_KIND_L2 ? max(squares, least * least) : squares / count + least * scale;
+}
+
+// Squares leave f32's range long before the values do: below 2^-80 (0x17800000), from 2^128 on, or where it is NaN.
+bool sxt_extreme(float power) {
+    return floatBitsToUint(power) - 0x17800000u >= 0x7f800000u - 0x17800000u;
+}
+
+float sxt_factor(float power) {
+    return power == 0.0 ? 0.0 : 1.0 / sqrt(power);
+}
+
+// Brings what dominates an extreme row near 1.
+float sxt_scale(uint kind, float largest, float eps) {
+    uint exponent = floatBitsToUint(max(largest, kind == SXT_KIND_L2 ? eps : sqrt(eps))) >> 23;
+    return uintBitsToFloat((254u - clamp(exponent, 1u, 253u)) << 23);
+}
+
 // All invocations of the workgroup call this together.
 sxt_row_norm sxt_row_solve(uint kind, uint channels, float eps) {
     float count = float(channels), scale = 1.0;
     for (bool again = false;; again = true) {
         float centre = kind == SXT_KIND_LAYER ? sxt_row_add(sxt_lane_sum(scale)) / count : 0.0;
-        float squares = sxt_row_add(sxt_lane_squares(scale, centre)), least = eps * scale;
-        float power = kind == SXT_KIND_L2 ? max(squares, least * least) : squares / count + least * scale;
+        float power = sxt_power(kind, sxt_row_add(sxt_lane_squares(scale, centre)), count, eps, scale);
 
-        // Squares leave f32's range long before the values do. Below 2^-80 (0x17800000), from 2^128 on, or where it is
-        // NaN, scale the row so that what dominates is near 1, and go round once more.
-        bool extreme = floatBitsToUint(power) - 0x17800000u >= 0x7f800000u - 0x17800000u;
+        bool extreme = sxt_extreme(power);
         if (!sxt_row_branch(extreme && !again))
-            return sxt_row_norm(scale, centre, power == 0.0 ? 0.0 : 1.0 / sqrt(power));
-        float largest = max(sxt_row_max(sxt_lane_largest()), kind == SXT_KIND_L2 ? eps : sqrt(eps));
+            return sxt_row_norm(scale, centre, sxt_factor(power));
+        float largest = sxt_row_max(sxt_lane_largest());
         if (extreme)
-            scale = uintBitsToFloat((254u - clamp(floatBitsToUint(largest) >> 23, 1u, 253u)) << 23);
+            scale = sxt_scale(kind, largest, eps);
     }
 }
 

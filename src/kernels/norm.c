@@ -1,6 +1,4 @@
-#include "kernels/kernels.h"
-
-#include "interface/norm.h"
+#include "kernels/norm.h"
 
 #include <string.h>
 
@@ -32,6 +30,36 @@ static bool aligned(const sxt_norm_desc *desc, const struct sxt_norm_push *push)
            sxt_plan_quads(&desc->residual, &push->residual) && sxt_plan_quads(&desc->residual_out, &push->residual_out);
 }
 
+static void fill_spec(const sxt_norm_desc *desc, const struct sxt_norm_push *push, uint32_t spec[]) {
+    spec[SXT_NORM_SPEC_KIND] = (uint32_t)desc->kind;
+    spec[SXT_NORM_SPEC_ALIGNED] = aligned(desc, push);
+    spec[SXT_NORM_SPEC_X_TYPE] = sxt_plan_type(&desc->x);
+    spec[SXT_NORM_SPEC_Y_TYPE] = sxt_plan_type(&desc->y);
+    spec[SXT_NORM_SPEC_WEIGHT_TYPE] = sxt_plan_type(&desc->weight);
+    spec[SXT_NORM_SPEC_BIAS_TYPE] = sxt_plan_type(&desc->bias);
+    spec[SXT_NORM_SPEC_RESIDUAL_TYPE] = sxt_plan_type(&desc->residual);
+    spec[SXT_NORM_SPEC_RESIDUAL_OUT_TYPE] = sxt_plan_type(&desc->residual_out);
+    spec[SXT_NORM_SPEC_WEIGHT_ONE] = sxt_plan_one(&desc->weight);
+    spec[SXT_NORM_SPEC_BIAS_ONE] = sxt_plan_one(&desc->bias);
+}
+
+static void shape_rows(const sxt_caps *caps, const sxt_norm_desc *desc, const struct sxt_norm_push *push,
+                       sxt_plan *plan) {
+    // A CPU would rather loop than wait at barriers.
+    uint32_t most = caps->software ? UINT32_MAX : 4;
+    sxt_row_shape rows = sxt_plan_rows(caps, push->channels / 4 + (push->channels % 4 != 0), most);
+    sxt_dispatch *dispatch = &plan->dispatches[0];
+    dispatch->shader = shaders[rows.subgroup][caps->storage16];
+    dispatch->subgroup_size = rows.subgroup_size;
+    dispatch->spec_count = SXT_NORM_SPEC_COUNT;
+    dispatch->spec[SXT_NORM_SPEC_GROUP] = rows.lanes * rows.rows;
+    dispatch->spec[SXT_NORM_SPEC_LANES] = rows.lanes;
+    sxt_plan_grid(caps, (push->rows + (uint64_t)rows.rows - 1) / rows.rows, dispatch->groups);
+    sxt_plan_name(plan, "%s %s->%s lanes %u rows %u grid %ux%u", sxt_shaders[dispatch->shader].name,
+                  sxt_type_name(desc->x.type), sxt_type_name(desc->y.type), rows.lanes, rows.rows, dispatch->groups[0],
+                  dispatch->groups[1]);
+}
+
 sxt_result sxt_norm_plan(const sxt_caps *caps, const sxt_norm_desc *desc, sxt_plan *out_plan) {
     memset(out_plan, 0, sizeof *out_plan);
     if (sxt_tensor_empty(&desc->x)) {
@@ -39,44 +67,24 @@ sxt_result sxt_norm_plan(const sxt_caps *caps, const sxt_norm_desc *desc, sxt_pl
         return SXT_OK;
     }
     const uint32_t *shape = desc->x.shape;
-    uint32_t channels = shape[SXT_CHANNEL];
     sxt_dispatch *dispatch = &out_plan->dispatches[0];
     struct sxt_norm_push push = {
         .rows = shape[SXT_BATCH] * shape[SXT_TOKEN] * shape[SXT_HEAD],
         .tokens = shape[SXT_TOKEN],
         .heads = shape[SXT_HEAD],
-        .channels = channels,
+        .channels = shape[SXT_CHANNEL],
         .eps = desc->eps,
         .offset = desc->offset,
     };
     sxt_result result = bind(caps, desc, dispatch, &push);
     if (result != SXT_OK) return sxt_plan_unsupported(out_plan, "a tensor exceeds the device's storage range");
 
-    // A CPU would rather loop than wait at barriers.
-    uint32_t most = caps->software ? UINT32_MAX : 4;
-    sxt_row_shape rows = sxt_plan_rows(caps, channels / 4 + (channels % 4 != 0), most);
-    uint32_t group = rows.lanes * rows.rows;
-    dispatch->by_address = sxt_plan_by_address(caps);
-    dispatch->shader = dispatch->by_address ? SXT_SHADER_NORM_ADDRESS : shaders[rows.subgroup][caps->storage16];
-    dispatch->subgroup_size = rows.subgroup_size;
-    dispatch->spec_count = SXT_NORM_SPEC_COUNT;
-    dispatch->spec[SXT_NORM_SPEC_GROUP] = group;
-    dispatch->spec[SXT_NORM_SPEC_LANES] = rows.lanes;
-    dispatch->spec[SXT_NORM_SPEC_KIND] = (uint32_t)desc->kind;
-    dispatch->spec[SXT_NORM_SPEC_ALIGNED] = aligned(desc, &push);
-    dispatch->spec[SXT_NORM_SPEC_X_TYPE] = sxt_plan_type(&desc->x);
-    dispatch->spec[SXT_NORM_SPEC_Y_TYPE] = sxt_plan_type(&desc->y);
-    dispatch->spec[SXT_NORM_SPEC_WEIGHT_TYPE] = sxt_plan_type(&desc->weight);
-    dispatch->spec[SXT_NORM_SPEC_BIAS_TYPE] = sxt_plan_type(&desc->bias);
-    dispatch->spec[SXT_NORM_SPEC_RESIDUAL_TYPE] = sxt_plan_type(&desc->residual);
-    dispatch->spec[SXT_NORM_SPEC_RESIDUAL_OUT_TYPE] = sxt_plan_type(&desc->residual_out);
-    dispatch->spec[SXT_NORM_SPEC_WEIGHT_ONE] = sxt_plan_one(&desc->weight);
-    dispatch->spec[SXT_NORM_SPEC_BIAS_ONE] = sxt_plan_one(&desc->bias);
+    fill_spec(desc, &push, dispatch->spec);
+    if (sxt_norm_wants_software(caps))
+        sxt_norm_shape_software(caps, desc, &push, out_plan);
+    else
+        shape_rows(caps, desc, &push, out_plan);
     sxt_plan_push(dispatch, &push, sizeof push);
-    sxt_plan_grid(caps, (push.rows + (uint64_t)rows.rows - 1) / rows.rows, dispatch->groups);
     out_plan->dispatch_count = 1;
-    sxt_plan_name(out_plan, "%s %s->%s lanes %u rows %u grid %ux%u", sxt_shaders[dispatch->shader].name,
-                  sxt_type_name(desc->x.type), sxt_type_name(desc->y.type), rows.lanes, rows.rows, dispatch->groups[0],
-                  dispatch->groups[1]);
     return SXT_OK;
 }

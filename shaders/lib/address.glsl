@@ -1,0 +1,78 @@
+// Elements by 64-bit address, for drivers that run on the CPU. These make a gather or a scatter of each load and store,
+// which costs them the same for 8 bytes a lane as for 4, and twice that for 16: so four elements (a quad) move as one
+// 8-byte word (f16, bf16) or two (f32). Included by kernels built with SXT_ADDRESS=1 and SXT_STORAGE16=1.
+#ifndef SXT_LIB_ADDRESS_GLSL
+#define SXT_LIB_ADDRESS_GLSL
+
+#include "lib/storage.glsl"
+
+layout(buffer_reference, std430, buffer_reference_align = 8) buffer sxt_long_at { uint64_t at[]; };
+
+// Not packUint2x32, on which 16 lanes of lavapipe 26.1 abort.
+uint64_t sxt_long(uvec2 v) {
+    return uint64_t(v.x) | uint64_t(v.y) << 32;
+}
+
+uvec2 sxt_short(uint64_t v) {
+    return uvec2(uint(v), uint(v >> 32));
+}
+
+uint64_t sxt_start(uint slot) {
+    return sxt_long(sxt_address(slot));
+}
+
+uint sxt_element_bytes(uint type) {
+    return type == SXT_STORE_F32 ? 4u : 2u;
+}
+
+// As sxt_f16_from_f32, without branches, each of which costs these drivers more than all this. (They do not use the
+// CPU's instruction for it: f16vec2() and packHalf2x16 become as much arithmetic.)
+uvec2 sxt_f16x2_from_f32(vec2 v) {
+    uvec2 bits = floatBitsToUint(v), a = bits & 0x7fffffffu;
+    uvec2 normal = (a - 0x37fff001u + ((a >> 13) & 1u)) >> 13;
+    uvec2 subnormal = floatBitsToUint(uintBitsToFloat(a) + 0.5) - 0x3f000000u; // the sum is in units of 2^-24
+    uvec2 rest = mix(uvec2(0x7c00u), uvec2(0x7e00u), greaterThan(a, uvec2(0x7f800000u)));
+    uvec2 small = mix(normal, subnormal, lessThan(a, uvec2(0x38800000u)));
+    return ((bits >> 16) & 0x8000u) | mix(small, rest, greaterThanEqual(a, uvec2(0x47800000u)));
+}
+
+uint sxt_pack16(vec2 v, uint type) {
+    if (type != SXT_STORE_F16)
+        return sxt_encode32(v, type);
+    uvec2 halves = sxt_f16x2_from_f32(v);
+    return halves.x | halves.y << 16;
+}
+
+// The quad at `offset` bytes from an address, both multiples of a quad. Constant offsets cost nothing.
+vec4 sxt_read4(uint64_t at, uint offset, uint type) {
+    uvec2 low = sxt_short(sxt_long_at(at).at[offset / 8u]);
+    if (type != SXT_STORE_F32)
+        return vec4(sxt_decode32(low.x, type), sxt_decode32(low.y, type));
+    return uintBitsToFloat(uvec4(low, sxt_short(sxt_long_at(at).at[offset / 8u + 1u])));
+}
+
+void sxt_write4(uint64_t at, uint offset, vec4 v, uint type) {
+    uvec4 bits = floatBitsToUint(v);
+    if (type != SXT_STORE_F32)
+        bits.xy = uvec2(sxt_pack16(v.xy, type), sxt_pack16(v.zw, type));
+    sxt_long_at(at).at[offset / 8u] = sxt_long(bits.xy);
+    if (type == SXT_STORE_F32)
+        sxt_long_at(at).at[offset / 8u + 1u] = sxt_long(bits.zw);
+}
+
+// One element. Of the 16-bit types the whole word that it is in is read.
+float sxt_read1(uint64_t at, uint type) {
+    if (type == SXT_STORE_F32)
+        return uintBitsToFloat(sxt_uint_at(at).at[0]);
+    uint word = sxt_uint_at(at & ~uint64_t(3)).at[0];
+    return sxt_decode16((uint(at) & 2u) == 0u ? word & 0xffffu : word >> 16, type);
+}
+
+void sxt_write1(uint64_t at, float v, uint type) {
+    if (type == SXT_STORE_F32)
+        sxt_uint_at(at).at[0] = floatBitsToUint(v);
+    else
+        sxt_uint16_t_at(at).at[0] = uint16_t(sxt_pack16(vec2(v, 0), type));
+}
+
+#endif
