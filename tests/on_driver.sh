@@ -9,6 +9,7 @@
 #   swiftshader    Google's, with small limits: subgroups of 4, no 16-bit types
 #   validation     lavapipe under the validation layer, for its synchronisation checks without buffer_address, of which
 #                  they see nothing; any message fails the test
+#   radv-CHIP      Mesa's driver for AMD without a GPU: it compiles for that chip (navi31, …), and runs nothing
 #   reference      no driver: the CPU reference stands in for the device
 #
 # The suites of random cases run in full on the reference and on lavapipe, and a quarter of them elsewhere. A test may
@@ -17,6 +18,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 manifest() { find "$1" -name "$2" 2> /dev/null | sort | head -n 1; }
 export SEXTANT_TEST_LAVAPIPE_ICD="${SEXTANT_TEST_LAVAPIPE_ICD-$(manifest /usr/share/vulkan/icd.d 'lvp_icd*.json')}"
 export SEXTANT_TEST_SWIFTSHADER_ICD="${SEXTANT_TEST_SWIFTSHADER_ICD-$(manifest "$root/.deps/swiftshader" '*_icd.json')}"
+export SEXTANT_TEST_RADV_ICD="${SEXTANT_TEST_RADV_ICD-$(manifest /usr/share/vulkan/icd.d 'radeon_icd*.json')}"
 
 driver=$1
 shift
@@ -24,6 +26,7 @@ case $driver in
 none | reference) VK_DRIVER_FILES=/nonexistent ;;
 lavapipe* | baseline | gpu | validation) VK_DRIVER_FILES=$SEXTANT_TEST_LAVAPIPE_ICD ;;
 swiftshader) VK_DRIVER_FILES=$SEXTANT_TEST_SWIFTSHADER_ICD ;;
+radv-*) VK_DRIVER_FILES=$SEXTANT_TEST_RADV_ICD ;;
 *)
     echo "on_driver.sh: unknown driver '$driver'" >&2
     exit 2
@@ -35,6 +38,7 @@ if [ -z "$VK_DRIVER_FILES" ]; then
 fi
 case $driver in
 reference) export SEXTANT_TEST_DEVICE=reference ;;
+radv-*) export RADV_FORCE_FAMILY="${driver#radv-}" ;;
 lavapipe-*) export LP_NATIVE_VECTOR_WIDTH="${driver#lavapipe-}" ;;
 baseline)
     caps=subgroup_arithmetic,subgroup_shuffle,subgroup_size_control,storage8,storage16,fp16,bf16,int8,int16,int64

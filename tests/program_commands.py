@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "sup
 from program import DEVICE, Folder, expect, expect_exit, expect_refused, finish, run
 
 WRONG = sys.argv[2]  # a library that makes attention wrong when it is preloaded; "" where that cannot be
-COMMANDS = ["demo", "devices", "run", "verify", "bench"]
+COMMANDS = ["demo", "devices", "run", "verify", "bench", "shaders"]
 BENCH_NAMES = """rms_norm.f32.4096x512 rms_norm.f32.1024x4096 l2_norm.f32.128x16384 rope.half.f32.128x32x512
     rope.interleaved.f32.128x32x512 qk_norm_rope_kv.qwen3-8b.t512 qk_norm_rope_kv.qwen3-8b.t1 attn.qwen3-0.6b.prefill512
     attn.qwen3-0.6b.prefill1k attn.llama3-8b.chunk128@2k attn.flux.full1k attn.vit-l.full577 attn.gemma3-4b.prefill256
@@ -38,11 +38,11 @@ for arguments in [
         ["verify", "--cases", "0"], ["verify", "--cases", "many"], ["verify", "--seed", "-1"],
         ["verify", "--filter", "nosuch"], ["verify", "--dump", "/dev/null/x"], ["bench", "--filter", "nosuch"],
         ["bench", "--min-time", "nan"], ["bench", "--min-time", "-1"], ["bench", "--json", folder.path, *DEVICE],
-        ["bench", "--html", "/nonexistent/x", *DEVICE]]:
+        ["bench", "--html", "/nonexistent/x", *DEVICE], ["shaders", "--filter", "nosuch"]]:
     expect_refused(" ".join(arguments), *arguments)
 
 # ── Devices that are not there ──
-for command in ["demo", "verify", "bench"]:
+for command in ["demo", "verify", "bench", "shaders"]:
     if not on_reference:
         expect_refused(f"{command} on a device that nobody has", command, "--device", "voodoo 3dfx", code=3)
         expect_refused(f"{command} without an unknown capability", command, "--disable", "teleport", says="teleport")
@@ -101,6 +101,19 @@ page = folder.read("b.html").decode()
 expect(report["results"][0]["name"] in page, "bench --html has the results")
 expect("http" not in page and "<script" not in page, "bench --html stands alone")
 expect([name for name in os.listdir(folder.path) if name.endswith(".tmp")] == [], "no temporary file is left")
+
+# ── shaders ──
+if on_reference:
+    expect_refused("shaders of the reference", "shaders", *DEVICE, says="nothing to compile")
+else:
+    result = expect_exit(0, "shaders", "shaders", "--filter", "kv_write.f32", "--json", folder.name("s.json"))
+    expect_refused("shaders into no folder", "shaders", "--json", "/nonexistent/x", says="--json")
+    compiled = json.loads(folder.read("s.json"))
+    rows = compiled["results"]
+    expect(result.stdout.splitlines()[-1] == f"{len(rows)} variants, 0 with spills", "shaders counts its rows", result)
+    expect(len(rows) >= 4 and all(row["name"] in result.stdout and row["variant"] for row in rows),
+           "shaders: table and JSON have the same rows", result)
+    expect(all(row["op"] == "kv_write" for row in rows) and "name" in compiled["device"], "shaders --json: op and device")
 
 # ── demo ──
 if not quick:

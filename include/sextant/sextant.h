@@ -118,6 +118,7 @@ typedef struct sxt_device_info {
     uint32_t api_version;      // as VK_MAKE_API_VERSION
     bool usable;               // false: see `why_not`
     char why_not[SXT_MAX_NAME];
+    bool compiles; // a Vulkan device that can be opened with `compile_only`, be it usable or not
     sxt_caps caps;
 } sxt_device_info;
 
@@ -131,6 +132,11 @@ typedef struct sxt_device_params {
     // Pipeline-cache file, read at opening and written at closing; NULL = memory only. A file that is damaged or of
     // another driver is ignored with a warning and rebuilt.
     const char *cache_path;
+    // Opens a Vulkan device to compile for it and not to run: no memory is taken and nothing is submitted, so that a
+    // driver without a GPU behind it (RADV's null device) will do. sxt_describe and sxt_statistics work there; buffers
+    // can be made, to stand in descriptions, and have a size but no memory; all else returns UNSUPPORTED. cache_path
+    // is not used.
+    bool compile_only;
     sxt_log_fn log; // NULL = silent
     void *log_user;
 } sxt_device_params;
@@ -142,8 +148,8 @@ SXT_API sxt_result sxt_device_list(const sxt_device_params *params, sxt_device_i
                                    uint32_t *out_count);
 
 // Opens a device. `params` may be NULL (the best Vulkan device).
-// Errors: INVALID (unknown name in `disable`), NO_DEVICE (the log says what was found and what to install), DRIVER,
-// OUT_OF_MEMORY.
+// Errors: INVALID (unknown name in `disable`; the reference with compile_only), NO_DEVICE (the log says what was found
+// and what to install), DRIVER, OUT_OF_MEMORY.
 SXT_API sxt_result sxt_device_open(const sxt_device_params *params, sxt_device **out_device);
 
 // Waits for the device's work, then frees everything. Buffers and streams must have been destroyed before. NULL and
@@ -380,6 +386,27 @@ SXT_API sxt_result sxt_prepare(sxt_device *device, sxt_op op, const void *desc);
 // Writes the name of the kernel variant and its geometry that this device takes for `desc`, e.g.
 // "attention.subgroup d128 8x32 grid 64x16": for logs and benchmarks. Truncates to `size` bytes.
 SXT_API sxt_result sxt_describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size);
+
+// One figure that a driver's compiler gives of a kernel: registers, spills, shared memory, occupancy, …
+typedef struct sxt_statistic {
+    uint32_t dispatch;       // which of the operation's dispatches, from 0
+    uint32_t executable;     // a driver may compile a kernel in several ways, and choose later: which of them, from 0
+    uint32_t subgroup_size;  // that the executable is compiled for; 0 = the driver does not say
+    const char *shader;      // name of the kernel's SPIR-V module; valid for ever
+    char name[SXT_MAX_NAME]; // the driver's own word for the figure: RADV's "VGPRs", NVIDIA's "Register Count", …
+    double value;            // integers above 2^53, which are hashes, lose their last bits; booleans are 0 and 1
+} sxt_statistic;
+
+// Compiles all kernels of `desc`, as this device takes them, and gives what the driver tells of each through
+// VK_KHR_pipeline_executable_properties. Needs a device opened with `compile_only`, since keeping such figures is a cost
+// that pipelines made to run should not bear. Nothing is kept: each call compiles anew.
+//
+// Writes at most `capacity` figures, ordered by dispatch and executable, and to `out_count` the number that there is: 0
+// where the driver tells nothing, or where nothing is to be done. 256 are more than any driver is known to give.
+// Errors: INVALID, UNSUPPORTED (no kernel for the description, or a device that is not compile-only), OUT_OF_MEMORY,
+// DEVICE_LOST, DRIVER (a kernel does not compile; the log names its shader).
+SXT_API sxt_result sxt_statistics(sxt_device *device, sxt_op op, const void *desc, sxt_statistic *out_statistics,
+                                  uint32_t capacity, uint32_t *out_count);
 
 #ifdef __cplusplus
 }

@@ -69,6 +69,14 @@ static bool parse_index(const char *select, uint32_t *out_index) {
     return true;
 }
 
+// The best device to run on; to compile for, also one that cannot run, if none can.
+static uint32_t find_best(const sxt_device_params *params, const sxt_device_info *infos, uint32_t count) {
+    uint32_t best = sxt_device_best(infos, count);
+    for (uint32_t i = 0; i < count && best == UINT32_MAX && params->compile_only; i++)
+        if (infos[i].compiles) best = i;
+    return best;
+}
+
 // Index of the device that `select` means, or UINT32_MAX. Without a Vulkan device the list has said already what is
 // missing, in one line, and nothing is added.
 static uint32_t find(const sxt_device_params *params, const sxt_device_info *infos, uint32_t count) {
@@ -76,7 +84,7 @@ static uint32_t find(const sxt_device_params *params, const sxt_device_info *inf
     const sxt_logger silent = {0}, *log = count > 1 ? &logger : &silent;
     uint32_t found;
     if (is_empty(params->select)) {
-        found = sxt_device_best(infos, count - 1); // the reference, last in the list, is taken only if asked for
+        found = find_best(params, infos, count - 1); // the reference, last in the list, is taken only if asked for
         if (found == UINT32_MAX)
             sxt_log(log, SXT_LOG_ERROR, "none of the %u Vulkan devices can be used: %s: %s", count - 1, infos[0].name,
                     infos[0].why_not);
@@ -104,11 +112,18 @@ static uint32_t choose(const sxt_device_params *params, const sxt_device_info *i
     if (params->kind != SXT_DEVICE_ANY && params->kind != info->kind)
         sxt_log(&logger, SXT_LOG_ERROR, "select \"%s\" means %s, which is not of the kind asked for", params->select,
                 info->name);
-    else if (!info->usable)
+    else if (!info->usable && !(params->compile_only && info->compiles))
         sxt_log(&logger, SXT_LOG_ERROR, "%s cannot be used: %s", info->name, info->why_not);
     else
         return found;
     return UINT32_MAX;
+}
+
+static sxt_result open_reference(const sxt_device_params *params, sxt_device **out_device) {
+    const sxt_logger logger = logger_of(params);
+    if (params->compile_only)
+        SXT_REJECT(&logger, "sxt_device_open: compile_only is set, and the reference has nothing to compile");
+    return sxt_reference_open(params, out_device);
 }
 
 static sxt_result open_chosen(const sxt_device_params *params, sxt_device **out_device) {
@@ -126,9 +141,10 @@ static sxt_result open_chosen(const sxt_device_params *params, sxt_device **out_
         if (chosen == UINT32_MAX)
             result = SXT_ERROR_NO_DEVICE;
         else if (infos[chosen].kind == SXT_DEVICE_REFERENCE)
-            result = sxt_reference_open(params, out_device);
+            result = open_reference(params, out_device);
         else
-            result = sxt_vulkan_open(&sxt_vulkan_backend, params, chosen, out_device);
+            result = sxt_vulkan_open(params->compile_only ? &sxt_vulkan_compile_backend : &sxt_vulkan_backend, params,
+                                     chosen, out_device);
     }
     free(infos);
     return result;
@@ -149,7 +165,7 @@ sxt_result sxt_device_open(const sxt_device_params *params, sxt_device **out_dev
         sxt_log(&logger, SXT_LOG_ERROR, "select is \"reference\", and kind asks for a Vulkan device");
         return SXT_ERROR_NO_DEVICE;
     }
-    if (named || unnamed) return sxt_reference_open(params, out_device);
+    if (named || unnamed) return open_reference(params, out_device);
     return open_chosen(params, out_device);
 }
 

@@ -50,3 +50,16 @@ sxt_result sxt_describe(sxt_device *device, sxt_op op, const void *desc, char *o
     sxt_result result = sxt_op_resolve(device, op, desc, &resolved);
     return result == SXT_OK ? device->backend->describe(device, op, &resolved, out_text, size) : result;
 }
+
+sxt_result sxt_statistics(sxt_device *device, sxt_op op, const void *desc, sxt_statistic *out_statistics,
+                          uint32_t capacity, uint32_t *out_count) {
+    if (device == NULL) return SXT_ERROR_INVALID;
+    if (out_count == NULL) SXT_REJECT(&device->logger, "sxt_statistics: out_count is NULL");
+    *out_count = 0;
+    if (out_statistics == NULL && capacity > 0)
+        SXT_REJECT(&device->logger, "sxt_statistics: out_statistics is NULL, and capacity is %u", capacity);
+    sxt_any_desc resolved;
+    sxt_result result = sxt_op_resolve(device, op, desc, &resolved);
+    if (result != SXT_OK) return result;
+    return device->backend->statistics(device, op, &resolved, out_statistics, capacity, out_count);
+}

@@ -20,7 +20,7 @@ static const plan_fn planners[SXT_OP_COUNT] = {
 #undef PLAN
 };
 
-static sxt_result make_plan(const sxt_device *device, sxt_op op, const void *desc, sxt_plan *out_plan) {
+sxt_result sxt_plan_make(const sxt_device *device, sxt_op op, const void *desc, sxt_plan *out_plan) {
     assert((unsigned)op < SXT_OP_COUNT);
     sxt_result result = planners[op](&device->info.caps, desc, out_plan);
     if (result == SXT_ERROR_UNSUPPORTED)
@@ -30,23 +30,30 @@ static sxt_result make_plan(const sxt_device *device, sxt_op op, const void *des
 
 static sxt_result stream_record(sxt_stream *stream, sxt_op op, const void *desc) {
     sxt_plan plan;
-    sxt_result result = make_plan(stream->device, op, desc, &plan);
+    sxt_result result = sxt_plan_make(stream->device, op, desc, &plan);
     if (result != SXT_OK || plan.dispatch_count == 0) return result;
     return sxt_vulkan_stream_run(stream, &plan);
 }
 
 static sxt_result prepare(sxt_device *device, sxt_op op, const void *desc) {
     sxt_plan plan;
-    sxt_result result = make_plan(device, op, desc, &plan);
+    sxt_result result = sxt_plan_make(device, op, desc, &plan);
     if (result != SXT_OK || plan.dispatch_count == 0) return result;
     return sxt_vulkan_prepare(device, &plan);
 }
 
-static sxt_result describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size) {
+sxt_result sxt_plan_describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size) {
     sxt_plan plan;
-    sxt_result result = make_plan(device, op, desc, &plan);
+    sxt_result result = sxt_plan_make(device, op, desc, &plan);
     if (result == SXT_OK) snprintf(out_text, size, "%s", plan.variant);
     return result;
+}
+
+static sxt_result statistics(sxt_device *device, sxt_op op, const void *desc, sxt_statistic *out_statistics,
+                             uint32_t capacity, uint32_t *out_count) {
+    (void)op, (void)desc, (void)out_statistics, (void)capacity, (void)out_count;
+    sxt_log(&device->logger, SXT_LOG_ERROR, "sxt_statistics: the device was not opened with compile_only");
+    return SXT_ERROR_UNSUPPORTED;
 }
 
 const sxt_backend sxt_vulkan_backend = {
@@ -65,5 +72,6 @@ const sxt_backend sxt_vulkan_backend = {
     .stream_timestamp = sxt_vulkan_stream_timestamp,
     .stream_elapsed = sxt_vulkan_stream_elapsed,
     .prepare = prepare,
-    .describe = describe,
+    .describe = sxt_plan_describe,
+    .statistics = statistics,
 };

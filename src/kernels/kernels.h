@@ -14,8 +14,15 @@
 SXT_OPS(SXT_OP_PLAN)
 #undef SXT_OP_PLAN
 
-// The backend that runs these plans on the Vulkan runtime.
+// The backend that runs these plans on the Vulkan runtime, and that of devices opened with compile_only.
 extern const sxt_backend sxt_vulkan_backend;
+extern const sxt_backend sxt_vulkan_compile_backend;
+
+// Makes the plan of an operation; logs why if there is none.
+sxt_result sxt_plan_make(const sxt_device *device, sxt_op op, const void *desc, sxt_plan *out_plan);
+
+// The backends' `describe`.
+sxt_result sxt_plan_describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size);
 
 // ── Helpers for plan functions ──
 

@@ -163,6 +163,13 @@ static sxt_result describe(sxt_device *device, sxt_op op, const void *desc, char
     return SXT_OK;
 }
 
+static sxt_result statistics(sxt_device *device, sxt_op op, const void *desc, sxt_statistic *out_statistics,
+                             uint32_t capacity, uint32_t *out_count) {
+    (void)op, (void)desc, (void)out_statistics, (void)capacity, (void)out_count;
+    sxt_log(&device->logger, SXT_LOG_ERROR, "sxt_statistics: the reference has nothing to compile");
+    return SXT_ERROR_UNSUPPORTED;
+}
+
 static const sxt_backend backend = {
     .device_close = device_close,
     .device_memory = device_memory,
@@ -180,6 +187,7 @@ static const sxt_backend backend = {
     .stream_elapsed = stream_elapsed,
     .prepare = prepare,
     .describe = describe,
+    .statistics = statistics,
 };
 
 void sxt_reference_info(sxt_device_info *out_info) {

@@ -47,7 +47,7 @@ static sxt_result find_physical(sxt_vulkan_device *device, uint32_t index) {
         sxt_log(logger, SXT_LOG_ERROR, "there is no Vulkan device %u; there are %u", index, count);
         return SXT_ERROR_NO_DEVICE;
     }
-    if (!device->physical.info.usable) {
+    if (!(device->compile_only ? device->physical.info.compiles : device->physical.info.usable)) {
         sxt_log(logger, SXT_LOG_ERROR, "%s", device->physical.info.why_not);
         return SXT_ERROR_NO_DEVICE;
     }
@@ -61,6 +61,10 @@ static sxt_result load_functions(sxt_vulkan_device *device) {
     if (device->vk.name == NULL) missing = #name;
     SXT_VULKAN_DEVICE_FUNCTIONS(CHECK)
 #undef CHECK
+    device->statistics = device->compile_only &&
+                         device->physical.extensions[SXT_VULKAN_EXT_PIPELINE_EXECUTABLE_PROPERTIES] &&
+                         device->vk.vkGetPipelineExecutablePropertiesKHR != NULL &&
+                         device->vk.vkGetPipelineExecutableStatisticsKHR != NULL;
     if (missing == NULL) return SXT_OK;
     sxt_log(&device->base.logger, SXT_LOG_ERROR, "the driver of %s has no %s", device->physical.info.name, missing);
     return SXT_ERROR_DRIVER;
@@ -69,8 +73,8 @@ static sxt_result load_functions(sxt_vulkan_device *device) {
 static sxt_result create_device(sxt_vulkan_device *device) {
     sxt_vulkan_features features;
     const char *names[SXT_VULKAN_EXT_COUNT];
-    const uint32_t name_count =
-        sxt_vulkan_features_enable(&device->physical, &device->base.info.caps, &features, names);
+    const uint32_t name_count = sxt_vulkan_features_enable(&device->physical, &device->base.info.caps,
+                                                           device->compile_only, &features, names);
     const float priority = 1;
     const VkDeviceQueueCreateInfo queue = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
@@ -107,6 +111,16 @@ error:
     return result;
 }
 
+static sxt_result create_for_running(sxt_vulkan_device *device, const char *cache_path) {
+    const sxt_buffer_desc dummy = {.bytes = DUMMY_BYTES, .name = "sextant dummy"};
+    sxt_result result = create_queue(device);
+    if (result == SXT_OK) result = sxt_vulkan_memory_init(device);
+    if (result == SXT_OK) result = sxt_vulkan_pipelines_init(device, cache_path);
+    if (result == SXT_OK) result = sxt_vulkan_buffer_create(&device->base, &dummy, &device->dummy_read);
+    if (result == SXT_OK) result = sxt_vulkan_buffer_create(&device->base, &dummy, &device->dummy_written);
+    return result;
+}
+
 sxt_result sxt_vulkan_open_through(PFN_vkGetInstanceProcAddr get_proc, const sxt_backend *backend,
                                    const sxt_device_params *params, uint32_t index, sxt_device **out_device) {
     *out_device = NULL;
@@ -114,6 +128,7 @@ sxt_result sxt_vulkan_open_through(PFN_vkGetInstanceProcAddr get_proc, const sxt
     if (device == NULL) return SXT_ERROR_OUT_OF_MEMORY;
     device->base.backend = backend;
     device->base.logger = (sxt_logger){params->log, params->log_user};
+    device->compile_only = params->compile_only;
     device->process = getpid();
     pthread_mutex_init(&device->queue_lock, NULL);
     pthread_mutex_init(&device->graveyard_lock, NULL);
@@ -122,17 +137,12 @@ sxt_result sxt_vulkan_open_through(PFN_vkGetInstanceProcAddr get_proc, const sxt
     pthread_mutex_init(&device->pipelines.lock, NULL);
     pthread_mutex_init(&device->pipelines.compile, NULL);
 
-    const sxt_buffer_desc dummy = {.bytes = DUMMY_BYTES, .name = "sextant dummy"};
     sxt_result result = sxt_vulkan_instance_init(&device->base.logger, get_proc, &device->instance);
     if (result == SXT_OK) result = find_physical(device, index);
     device->base.info = device->physical.info;
     if (result == SXT_OK) result = sxt_caps_disable(&device->base.logger, params->disable, &device->base.info.caps);
     if (result == SXT_OK) result = create_device(device);
-    if (result == SXT_OK) result = create_queue(device);
-    if (result == SXT_OK) result = sxt_vulkan_memory_init(device);
-    if (result == SXT_OK) result = sxt_vulkan_pipelines_init(device, params->cache_path);
-    if (result == SXT_OK) result = sxt_vulkan_buffer_create(&device->base, &dummy, &device->dummy_read);
-    if (result == SXT_OK) result = sxt_vulkan_buffer_create(&device->base, &dummy, &device->dummy_written);
+    if (result == SXT_OK && !params->compile_only) result = create_for_running(device, params->cache_path);
     if (result != SXT_OK) {
         sxt_vulkan_close(&device->base);
         return result;
@@ -160,6 +170,7 @@ static void free_driver_objects(sxt_vulkan_device *device) {
             sxt_vulkan_memory_finish(device);
             device->vk.vkDestroySemaphore(device->handle, device->timeline, NULL);
         }
+        if (device->compile_only) sxt_vulkan_pipelines_finish(device);
         device->vk.vkDestroyDevice(device->handle, NULL);
     }
     sxt_vulkan_instance_finish(&device->instance);

@@ -11,6 +11,7 @@ const char *const sxt_vulkan_extension_names[SXT_VULKAN_EXT_COUNT] = {
     [SXT_VULKAN_EXT_BFLOAT16] = VK_KHR_SHADER_BFLOAT16_EXTENSION_NAME,
     [SXT_VULKAN_EXT_COOPERATIVE_MATRIX] = VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME,
     [SXT_VULKAN_EXT_COOPERATIVE_MATRIX2] = VK_NV_COOPERATIVE_MATRIX_2_EXTENSION_NAME,
+    [SXT_VULKAN_EXT_PIPELINE_EXECUTABLE_PROPERTIES] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME,
 };
 
 static void chain(sxt_vulkan_features *features, void *structure) {
@@ -32,6 +33,7 @@ static void link_chain(const sxt_vulkan_physical *physical, sxt_vulkan_features 
         .bfloat16.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_BFLOAT16_FEATURES_KHR,
         .matrix.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
         .matrix2.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_2_FEATURES_NV,
+        .executables.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
     };
     const bool *has = physical->extensions;
     chain(features, &features->v11);
@@ -45,6 +47,7 @@ static void link_chain(const sxt_vulkan_physical *physical, sxt_vulkan_features 
     if (has[SXT_VULKAN_EXT_BFLOAT16]) chain(features, &features->bfloat16);
     if (has[SXT_VULKAN_EXT_COOPERATIVE_MATRIX]) chain(features, &features->matrix);
     if (has[SXT_VULKAN_EXT_COOPERATIVE_MATRIX2]) chain(features, &features->matrix2);
+    if (has[SXT_VULKAN_EXT_PIPELINE_EXECUTABLE_PROPERTIES]) chain(features, &features->executables);
 }
 
 void sxt_vulkan_features_query(const sxt_vulkan_instance *instance, const sxt_vulkan_physical *physical,
@@ -70,8 +73,9 @@ void sxt_vulkan_features_query(const sxt_vulkan_instance *instance, const sxt_vu
                     f->matrix2.cooperativeMatrixPerElementOperations;
 }
 
-static void set_features(const sxt_caps *caps, bool v13, sxt_vulkan_features *f) {
-    f->v12.timelineSemaphore = VK_TRUE;
+static void set_features(const sxt_caps *caps, bool compile_only, bool v13, sxt_vulkan_features *f) {
+    f->v12.timelineSemaphore = !compile_only;
+    f->executables.pipelineExecutableInfo = compile_only;
     if (v13) {
         f->v13.subgroupSizeControl = f->v13.computeFullSubgroups = caps->subgroup_size_control;
         f->v13.shaderIntegerDotProduct = caps->int_dot;
@@ -95,7 +99,7 @@ static void set_features(const sxt_caps *caps, bool v13, sxt_vulkan_features *f)
             f->bfloat16.shaderBFloat16CooperativeMatrix = caps->bf16;
 }
 
-uint32_t sxt_vulkan_features_enable(const sxt_vulkan_physical *physical, const sxt_caps *caps,
+uint32_t sxt_vulkan_features_enable(const sxt_vulkan_physical *physical, const sxt_caps *caps, bool compile_only,
                                     sxt_vulkan_features *out_features, const char *out_names[SXT_VULKAN_EXT_COUNT]) {
     // Structures of extensions that are not enabled must not be chained either.
     sxt_vulkan_physical wanted = *physical;
@@ -106,8 +110,9 @@ uint32_t sxt_vulkan_features_enable(const sxt_vulkan_physical *physical, const s
     want[SXT_VULKAN_EXT_BFLOAT16] &= caps->bf16;
     want[SXT_VULKAN_EXT_COOPERATIVE_MATRIX] &= caps->matrix;
     want[SXT_VULKAN_EXT_COOPERATIVE_MATRIX2] &= caps->matrix2;
+    want[SXT_VULKAN_EXT_PIPELINE_EXECUTABLE_PROPERTIES] &= compile_only;
     link_chain(&wanted, out_features);
-    set_features(caps, v13, out_features);
+    set_features(caps, compile_only, v13, out_features);
 
     uint32_t count = 0;
     for (uint32_t i = 0; i < SXT_VULKAN_EXT_COUNT; i++)

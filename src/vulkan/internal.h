@@ -78,6 +78,7 @@ typedef enum sxt_vulkan_extension {
     SXT_VULKAN_EXT_BFLOAT16,
     SXT_VULKAN_EXT_COOPERATIVE_MATRIX,
     SXT_VULKAN_EXT_COOPERATIVE_MATRIX2,
+    SXT_VULKAN_EXT_PIPELINE_EXECUTABLE_PROPERTIES, // enabled on compile-only devices
     SXT_VULKAN_EXT_COUNT
 } sxt_vulkan_extension;
 
@@ -121,15 +122,16 @@ typedef struct sxt_vulkan_features {
     VkPhysicalDeviceShaderBfloat16FeaturesKHR bfloat16;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix;
     VkPhysicalDeviceCooperativeMatrix2FeaturesNV matrix2;
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables;
 } sxt_vulkan_features;
 
 // Asks for the features and writes those capabilities that are features.
 void sxt_vulkan_features_query(const sxt_vulkan_instance *instance, const sxt_vulkan_physical *physical,
                                sxt_vulkan_features *out_features, sxt_caps *caps);
 
-// Makes the chain that enables what `caps` says, and nothing else, and the list of extensions that this takes.
-// Chain and `caps` must be of the same device; returns the number of names written.
-uint32_t sxt_vulkan_features_enable(const sxt_vulkan_physical *physical, const sxt_caps *caps,
+// Makes the chain that enables what `caps` says and what running (or else, compiling alone) takes, and nothing else,
+// and the list of extensions for it. Chain and `caps` must be of the same device; returns the number of names written.
+uint32_t sxt_vulkan_features_enable(const sxt_vulkan_physical *physical, const sxt_caps *caps, bool compile_only,
                                     sxt_vulkan_features *out_features, const char *out_names[SXT_VULKAN_EXT_COUNT]);
 
 // ── Results (result.c) ──
@@ -185,6 +187,9 @@ void sxt_vulkan_pipelines_finish(sxt_vulkan_device *device);
 static inline uint32_t sxt_vulkan_layout(const sxt_dispatch *dispatch) {
     return dispatch->by_address ? 0 : dispatch->binding_count;
 }
+
+// Compiles the pipeline of a dispatch, under the compile lock; logs the shader's name if that fails.
+sxt_result sxt_vulkan_pipeline_compile(sxt_vulkan_device *device, const sxt_dispatch *dispatch, VkPipeline *out_handle);
 
 // Finds or makes the pipeline of a dispatch. It lives as long as the device.
 sxt_result sxt_vulkan_pipeline_get(sxt_vulkan_device *device, const sxt_dispatch *dispatch,
@@ -257,6 +262,9 @@ struct sxt_vulkan_device {
     VkDevice handle;
     struct VolkDeviceTable vk; // all calls on the device go through it; the allocator took its own copy at opening
     VmaAllocator allocator;
+    // Made to compile only: then the allocator and all from the queue on stay empty, but for the layouts of `pipelines`.
+    bool compile_only;
+    bool statistics;  // compile-only, and the driver has them
     pid_t process;    // which opened it: a forked child must not touch the driver
     atomic_bool lost; // for good
 

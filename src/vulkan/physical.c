@@ -257,12 +257,15 @@ void sxt_vulkan_physical_query(const sxt_vulkan_instance *instance, VkPhysicalDe
     sxt_vulkan_quirks_apply(&instance->logger, &facts, &info->caps);
     if (info->caps.matrix) query_matrix_shapes(instance, out_physical);
 
+    info->compiles = true;
     if (info->caps.memory_bytes == 0) unusable(info, "has no memory: it only compiles");
     if (!features.v12.timelineSemaphore) unusable(info, "has no timeline semaphores");
     // A driver that claims 1.2 and offers less than 1.0 asks for is broken; plans rest on these.
     const sxt_caps *caps = &info->caps;
     if (caps->max_invocations < 128 || caps->max_group_size_x < 128 || caps->shared_bytes < 16384 ||
         caps->push_bytes < SXT_MAX_PUSH || caps->storage_range < UINT64_C(128) << 20 || caps->storage_align == 0 ||
-        caps->storage_align > 256)
+        caps->storage_align > 256) {
+        info->compiles = false;
         unusable(info, "offers less than Vulkan 1.0 requires");
+    }
 }

@@ -151,7 +151,8 @@ error:
     return result;
 }
 
-static sxt_result compile(sxt_vulkan_device *device, const sxt_dispatch *dispatch, VkPipeline *out_handle) {
+sxt_result sxt_vulkan_pipeline_compile(sxt_vulkan_device *device, const sxt_dispatch *dispatch,
+                                       VkPipeline *out_handle) {
     sxt_vulkan_pipelines *pipelines = &device->pipelines;
     VkShaderModule module = VK_NULL_HANDLE;
     sxt_result result = create_layouts(device, sxt_vulkan_layout(dispatch));
@@ -179,6 +180,7 @@ static sxt_result compile(sxt_vulkan_device *device, const sxt_dispatch *dispatc
     SXT_VK(device, vkCreateShaderModule(device->handle, &module_info, NULL, &module));
     const VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = device->statistics ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR : 0,
         .stage =
             {
                 .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
@@ -209,7 +211,7 @@ static sxt_result create(sxt_vulkan_device *device, const sxt_dispatch *dispatch
     pipeline->subgroup_size = dispatch->subgroup_size;
     pipeline->spec_count = dispatch->spec_count;
     memcpy(pipeline->spec, dispatch->spec, sizeof pipeline->spec);
-    const sxt_result result = compile(device, dispatch, &pipeline->handle);
+    const sxt_result result = sxt_vulkan_pipeline_compile(device, dispatch, &pipeline->handle);
     if (result != SXT_OK) {
         free(pipeline);
         return result;

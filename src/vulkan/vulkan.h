@@ -9,7 +9,9 @@
 sxt_result sxt_vulkan_list(const sxt_logger *logger, const char *disable, sxt_device_info *infos, uint32_t capacity,
                            uint32_t *out_count);
 
-// Opens the device with that index in sxt_vulkan_list's order. `backend` is the table to put in the base.
+// Opens the device with that index in sxt_vulkan_list's order. `backend` is the table to put in the base. A device that
+// is opened with compile_only has nothing but its VkDevice: of the calls below it takes sxt_vulkan_close and
+// sxt_vulkan_statistics.
 sxt_result sxt_vulkan_open(const sxt_backend *backend, const sxt_device_params *params, uint32_t index,
                            sxt_device **out_device);
 void sxt_vulkan_close(sxt_device *device);
@@ -33,5 +35,9 @@ sxt_result sxt_vulkan_stream_run(sxt_stream *stream, const sxt_plan *plan);
 
 // Creates the pipelines and the table of a plan, and makes the driver compile them for good.
 sxt_result sxt_vulkan_prepare(sxt_device *device, const sxt_plan *plan);
+
+// Compiles the pipelines of a plan for what the driver tells of them, and drops them. On a compile-only device.
+sxt_result sxt_vulkan_statistics(sxt_device *device, const sxt_plan *plan, sxt_statistic *out_statistics,
+                                 uint32_t capacity, uint32_t *out_count);
 
 #endif

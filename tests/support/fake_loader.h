@@ -35,6 +35,8 @@
     X(vkEndCommandBuffer)                                                                                              \
     X(vkFlushMappedMemoryRanges)                                                                                       \
     X(vkGetPipelineCacheData)                                                                                          \
+    X(vkGetPipelineExecutablePropertiesKHR)                                                                            \
+    X(vkGetPipelineExecutableStatisticsKHR)                                                                            \
     X(vkGetQueryPoolResults)                                                                                           \
     X(vkGetSemaphoreCounterValue)                                                                                      \
     X(vkInvalidateMappedMemoryRanges)                                                                                  \

@@ -6,6 +6,7 @@
 
 static const sxt_command *const commands[] = {
     &sxt_demo_command, &sxt_devices_command, &sxt_run_command, &sxt_verify_command, &sxt_bench_command,
+    &sxt_shaders_command,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
@@ -35,7 +36,7 @@ static int run_command(int argc, char **argv) {
         return commands[i]->run(&args);
     }
     return sxt_fail(SXT_EXIT_BAD_INPUT,
-                    "no such command: '%.100s' (demo, devices, run, verify or bench; see `sextant --help`)", wanted);
+                    "no such command: '%.100s' (demo, devices, run, verify, bench or shaders; see `sextant --help`)", wanted);
 }
 
 int main(int argc, char **argv) {

@@ -48,7 +48,8 @@ struct sxt_args {
     int repeated_count;
 };
 
-extern const sxt_command sxt_demo_command, sxt_devices_command, sxt_run_command, sxt_verify_command, sxt_bench_command;
+extern const sxt_command sxt_demo_command, sxt_devices_command, sxt_run_command, sxt_verify_command, sxt_bench_command,
+    sxt_shaders_command;
 
 // Parses argv[1…] for a command; argv[0] is skipped. True: go on. False: end with `*out_exit` (help, or bad usage).
 bool sxt_args_parse(const sxt_command *command, int argc, char **argv, sxt_args *out_args, int *out_exit);
