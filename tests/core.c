@@ -108,6 +108,13 @@ Test(core, null_is_no_crash) {
     cr_expect_eq(sxt_stream_submit(NULL, NULL), SXT_ERROR_INVALID);
     cr_expect_eq(sxt_stream_timestamp(NULL, &index), SXT_ERROR_INVALID);
     cr_expect_eq(sxt_stream_elapsed(NULL, 0, 0, &us), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_norm(NULL, NULL), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_rope(NULL, NULL), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_qk_norm_rope(NULL, NULL), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_kv_write(NULL, NULL), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_kv_shift(NULL, NULL), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_kv_copy(NULL, NULL), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_attention(NULL, NULL), SXT_ERROR_INVALID);
 }
 
 Test(core, a_device_without_a_log_is_silent) {

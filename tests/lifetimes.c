@@ -164,7 +164,7 @@ static void cycle_of_objects(void *argument) {
     uint64_t ticket;
     ok(sxt_stream_create(device, &stream));
     sxt_tensor x = make(device, "x"), y = make(device, "y");
-    ok(sxt_kv_write(stream, &(sxt_kv_write_desc){.k = x, .k_cache = y}));
+    ok(sxt_kv_write(stream, &(sxt_kv_write_desc){.k = x, .cache.k = y}));
     ok(sxt_stream_submit(stream, &ticket));
     sxt_buffer_destroy(&x.buffer);
     ok(sxt_device_wait(device, ticket, UINT64_MAX));

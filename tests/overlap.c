@@ -53,8 +53,8 @@ Test(overlap, keys_and_values_may_take_turns_in_a_cache) {
     sxt_kv_write_desc desc = {
         .k = sxt_dense_make(&b, SXT_TYPE_F32, 1, T, H, D),
         .v = sxt_dense_make(&b, SXT_TYPE_F32, 1, T, H, D),
-        .k_cache = view(cache, 0, ROWS, H, D, 2 * H * D, D),
-        .v_cache = view(cache, H * D, ROWS, H, D, 2 * H * D, D),
+        .cache.k = view(cache, 0, ROWS, H, D, 2 * H * D, D),
+        .cache.v = view(cache, H * D, ROWS, H, D, 2 * H * D, D),
     };
     cr_assert_eq(sxt_kv_write(b.stream, &desc), SXT_OK, "%s", b.log.text);
     for (uint64_t i = 0; i < T * H * D; i++) {
@@ -62,9 +62,87 @@ Test(overlap, keys_and_values_may_take_turns_in_a_cache) {
         cr_assert_eq(sxt_dense_get(&cache, place), sxt_dense_get(&desc.k, i));
         cr_assert_eq(sxt_dense_get(&cache, place + H * D), sxt_dense_get(&desc.v, i));
     }
-    desc.v_cache = view(cache, H * D - 1, ROWS, H, D, 2 * H * D, D);
+    desc.cache.v = view(cache, H * D - 1, ROWS, H, D, 2 * H * D, D);
     cr_assert_eq(sxt_kv_write(b.stream, &desc), SXT_ERROR_INVALID);
-    cr_assert(strstr(b.log.text, "k_cache overlaps v_cache") != NULL);
+    cr_assert(strstr(b.log.text, "cache.k overlaps cache.v") != NULL);
+    b.log.errors = 0;
+    sxt_dense_finish(&b);
+}
+
+// vLLM's pages: [page, k or v, row, head, channel]. Tokens come packed as q, k, v; q stays in place.
+enum { PAGES = 3, PAGE_ROWS = 4, PAGE_HEADS = 2, PAGE_D = 8, ONE = PAGE_ROWS * PAGE_HEADS * PAGE_D };
+
+static sxt_tensor half_of_pages(sxt_tensor memory, uint64_t first) {
+    memory.offset_bytes = first * sxt_type_size(memory.type);
+    memory.shape[0] = PAGES, memory.shape[1] = PAGE_ROWS, memory.shape[2] = PAGE_HEADS, memory.shape[3] = PAGE_D;
+    memory.strides[0] = 2 * ONE, memory.strides[1] = PAGE_HEADS * PAGE_D, memory.strides[2] = PAGE_D;
+    memory.strides[3] = 1;
+    return memory;
+}
+
+Test(overlap, packed_tokens_go_into_woven_pages) {
+    sxt_dense b;
+    sxt_dense_init(&b, 3);
+    enum { D = PAGE_D, H = PAGE_HEADS, Q = 4, T = 3, ROW = (Q + 2 * H) * D };
+    sxt_tensor packed = sxt_dense_make(&b, SXT_TYPE_F32, 1, T, Q + 2 * H, D);
+    sxt_tensor memory = sxt_dense_make(&b, SXT_TYPE_F32, PAGES, 2 * PAGE_ROWS, H, D),
+               before = sxt_dense_copy(&b, &memory);
+    sxt_tensor table = sxt_dense_make(&b, SXT_TYPE_I32, 1, 1, 1, 2); // pages 0 and 1
+    sxt_qk_norm_rope_desc desc = {
+        .q = view(packed, 0, T, Q, D, ROW, D),
+        .q_out = view(packed, 0, T, Q, D, ROW, D),
+        .k = view(packed, Q * D, T, H, D, ROW, D),
+        .v = view(packed, (Q + H) * D, T, H, D, ROW, D),
+        .positions = sxt_dense_make(&b, SXT_TYPE_I32, 1, 1, 1, T),
+        .cache = {.k = half_of_pages(memory, 0), .v = half_of_pages(memory, ONE), .block_table = table, .first_row = 2},
+    };
+    cr_assert_eq(sxt_qk_norm_rope(b.stream, &desc), SXT_OK, "%s", b.log.text);
+    for (uint64_t i = 0; i < 2 * ONE * PAGES; i++) {
+        const uint64_t page = i / (2 * ONE), row = page * PAGE_ROWS + i % ONE / (H * D), c = i % (H * D);
+        const bool written = row >= 2 && row < 2 + T, is_v = i / ONE % 2 == 1;
+        if (!written)
+            cr_assert_eq(sxt_dense_get(&memory, i), sxt_dense_get(&before, i), "element %u", (unsigned)i);
+        else if (is_v)
+            cr_assert_eq(sxt_dense_get(&memory, i), sxt_dense_get(&packed, (row - 2) * ROW + (Q + H) * D + c));
+        else
+            cr_assert_neq(sxt_dense_get(&memory, i), sxt_dense_get(&before, i), "element %u", (unsigned)i);
+    }
+    desc.cache.v = half_of_pages(memory, ONE - 1);
+    cr_assert_eq(sxt_qk_norm_rope(b.stream, &desc), SXT_ERROR_INVALID);
+    cr_assert(strstr(b.log.text, "cache.k overlaps cache.v") != NULL);
+    b.log.errors = 0;
+    sxt_dense_finish(&b);
+}
+
+Test(overlap, shifts_and_copies_keep_to_their_half_of_woven_pages) {
+    sxt_dense b;
+    sxt_dense_init(&b, 3);
+    sxt_tensor memory = sxt_dense_make(&b, SXT_TYPE_F16, PAGES, 2 * PAGE_ROWS, PAGE_HEADS, PAGE_D),
+               before = sxt_dense_copy(&b, &memory);
+    sxt_tensor keys = half_of_pages(memory, 0), values = half_of_pages(memory, ONE);
+    sxt_tensor deltas = sxt_dense_make(&b, SXT_TYPE_I32, 1, PAGES, 1, PAGE_ROWS);
+    sxt_dense_fill(&deltas, 3);
+    cr_assert_eq(sxt_kv_shift(b.stream, &(sxt_kv_shift_desc){.k = keys, .deltas = deltas}), SXT_OK, "%s", b.log.text);
+    uint32_t turned = 0; // in f16 a small angle changes not every channel
+    for (uint64_t i = 0; i < 2 * ONE * PAGES; i++) {
+        const bool changed = sxt_dense_get(&memory, i) != sxt_dense_get(&before, i);
+        cr_assert(!changed || i / ONE % 2 == 0, "element %u", (unsigned)i);
+        turned += changed;
+    }
+    cr_assert_gt(turned, ONE * PAGES / 2);
+
+    // Page 2 to page 0, values alone as the keys of the call.
+    sxt_tensor from = sxt_dense_make(&b, SXT_TYPE_I32, 1, 1, 1, 1), to = sxt_dense_make(&b, SXT_TYPE_I32, 1, 1, 1, 1);
+    sxt_dense_fill(&from, 2), sxt_dense_fill(&to, 0);
+    sxt_tensor shifted = sxt_dense_copy(&b, &memory);
+    sxt_kv_copy_desc copy = {.k_from = values, .k_to = values, .from = from, .to = to, .pages = true};
+    cr_assert_eq(sxt_kv_copy(b.stream, &copy), SXT_OK, "%s", b.log.text);
+    for (uint64_t i = 0; i < 2 * ONE * PAGES; i++)
+        cr_assert_eq(sxt_dense_get(&memory, i), sxt_dense_get(&shifted, i >= ONE && i < 2 * ONE ? i + 4 * ONE : i));
+    copy = (sxt_kv_copy_desc){.k_from = keys, .k_to = keys, .v_from = values, .v_to = values, .from = from, .to = to};
+    cr_assert_eq(sxt_kv_copy(b.stream, &copy), SXT_OK, "%s", b.log.text);
+    copy.v_from = keys;
+    cr_assert_eq(sxt_kv_copy(b.stream, &copy), SXT_ERROR_INVALID, "k_to is v_from");
     b.log.errors = 0;
     sxt_dense_finish(&b);
 }

@@ -89,7 +89,7 @@ Test(runtime, loss_is_sticky_and_a_new_device_works) {
     uint64_t ticket;
     cr_assert_eq(sxt_copy_job_create(device, SXT_JOB_TOKENS, &job), SXT_OK);
     cr_assert_eq(sxt_stream_create(device, &stream), SXT_OK);
-    cr_assert_eq(sxt_kv_write(stream, &job.first), SXT_OK);
+    cr_assert_eq(sxt_kv_copy(stream, &job.first), SXT_OK);
     sxt_test_fake.fail_call = SXT_FAKE_vkQueueSubmit;
     sxt_test_fake.fail_at = sxt_test_fake.calls[SXT_FAKE_vkQueueSubmit] + 1;
     sxt_test_fake.fail_result = VK_ERROR_DEVICE_LOST;
@@ -100,13 +100,13 @@ Test(runtime, loss_is_sticky_and_a_new_device_works) {
     float value = 0;
     sxt_buffer *buffer;
     const sxt_buffer_desc desc = {.bytes = 16};
-    cr_expect_eq(sxt_kv_write(stream, &job.first), SXT_ERROR_DEVICE_LOST);
+    cr_expect_eq(sxt_kv_copy(stream, &job.first), SXT_ERROR_DEVICE_LOST);
     cr_expect_eq(sxt_stream_submit(stream, &ticket), SXT_ERROR_DEVICE_LOST);
     cr_expect_eq(sxt_device_wait(device, 0, UINT64_MAX), SXT_ERROR_DEVICE_LOST);
     cr_expect_eq(sxt_buffer_write(job.buffers[0], 0, &value, sizeof value), SXT_ERROR_DEVICE_LOST);
     cr_expect_eq(sxt_buffer_read(job.buffers[0], 0, &value, sizeof value), SXT_ERROR_DEVICE_LOST);
     cr_expect_eq(sxt_buffer_create(device, &desc, &buffer), SXT_ERROR_DEVICE_LOST);
-    cr_expect_eq(sxt_prepare(device, SXT_OP_KV_WRITE, &job.first), SXT_ERROR_DEVICE_LOST);
+    cr_expect_eq(sxt_prepare(device, SXT_OP_KV_COPY, &job.first), SXT_ERROR_DEVICE_LOST);
     cr_expect_eq(sxt_test_fake.calls[SXT_FAKE_vkQueueSubmit], submissions, "a lost device is left alone");
     sxt_stream_destroy(&stream);
     sxt_copy_job_destroy(&job);
@@ -125,7 +125,7 @@ static int use_in_child(sxt_device *device, sxt_stream *stream, sxt_copy_job *jo
     alarm(10); // a driver that is touched here may hang
     wrong += sxt_buffer_read(job->buffers[0], 0, &value, sizeof value) != SXT_ERROR_DEVICE_LOST;
     wrong += sxt_buffer_write(job->buffers[0], 0, &value, sizeof value) != SXT_ERROR_DEVICE_LOST;
-    wrong += sxt_kv_write(stream, &job->first) != SXT_ERROR_DEVICE_LOST;
+    wrong += sxt_kv_copy(stream, &job->first) != SXT_ERROR_DEVICE_LOST;
     wrong += sxt_stream_submit(stream, &ticket) != SXT_ERROR_DEVICE_LOST;
     wrong += sxt_device_wait(device, 0, UINT64_MAX) != SXT_ERROR_DEVICE_LOST;
     sxt_stream_destroy(&stream);
@@ -140,7 +140,7 @@ Test(runtime, a_forked_child_gets_errors_and_the_parent_goes_on) {
     sxt_stream *stream;
     cr_assert_eq(sxt_copy_job_create(device, SXT_JOB_TOKENS, &job), SXT_OK);
     cr_assert_eq(sxt_stream_create(device, &stream), SXT_OK);
-    cr_assert_eq(sxt_kv_write(stream, &job.first), SXT_OK);
+    cr_assert_eq(sxt_kv_copy(stream, &job.first), SXT_OK);
     const pid_t child = fork();
     if (child == 0) _exit(use_in_child(device, stream, &job));
     int status = -1;
@@ -202,8 +202,8 @@ Test(runtime, buffers_destroyed_under_way_live_until_the_work_is_done) {
     cr_assert_eq(sxt_buffer_write(job.buffers[0], 0, in, job.bytes), SXT_OK);
     cr_assert_eq(sxt_stream_create(device, &stream), SXT_OK);
     for (uint32_t i = 0; i < 5; i++) {
-        cr_assert_eq(sxt_kv_write(stream, &job.first), SXT_OK);
-        cr_assert_eq(sxt_kv_write(stream, &job.second), SXT_OK);
+        cr_assert_eq(sxt_kv_copy(stream, &job.first), SXT_OK);
+        cr_assert_eq(sxt_kv_copy(stream, &job.second), SXT_OK);
     }
     cr_assert_eq(sxt_stream_submit(stream, &ticket), SXT_OK);
     cr_expect_eq(sxt_device_wait(device, ticket, 0), SXT_TIMEOUT, "16 MB were copied ten times in no time");
@@ -245,7 +245,7 @@ Test(runtime, barriers_stand_where_data_needs_them_and_nowhere_else) {
     real_barrier = sxt_vulkan_device_of(device)->vk.vkCmdPipelineBarrier;
     sxt_vulkan_device_of(device)->vk.vkCmdPipelineBarrier = count_barrier;
     const struct {
-        const sxt_kv_write_desc *desc;
+        const sxt_kv_copy_desc *desc;
         uint32_t expected;
     } steps[] = {
         {&a.first, 1},  // the one at the beginning
@@ -257,7 +257,7 @@ Test(runtime, barriers_stand_where_data_needs_them_and_nowhere_else) {
         {&b.second, 4},
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
-        cr_assert_eq(sxt_kv_write(stream, steps[i].desc), SXT_OK);
+        cr_assert_eq(sxt_kv_copy(stream, steps[i].desc), SXT_OK);
         cr_expect_eq(barriers, steps[i].expected, "step %zu: %u barriers", i, barriers);
     }
     cr_assert_eq(sxt_stream_submit(stream, &ticket), SXT_OK);
@@ -291,6 +291,22 @@ Test(runtime, misuse_of_tickets_and_timestamps_is_rejected) {
     cr_expect_eq(back_us, -elapsed_us);
     cr_expect_eq(sxt_stream_elapsed(stream, 0, SXT_MAX_TIMESTAMPS, &elapsed_us), SXT_ERROR_INVALID);
     sxt_stream_destroy(&stream);
+    sxt_device_close(&device);
+}
+
+// Between a thousandth of one core and more than any device has; and not of a kernel that does nothing.
+Test(runtime, rate_of_multiply_adds_is_measured_and_errors_leave_the_device_usable) {
+    sxt_device *device = open_with(NULL);
+    double flops = 0;
+    cr_assert_eq(sxt_measure_fma(device, &flops), SXT_OK);
+    cr_expect(flops > 1e6 && flops < 1e17, "%g", flops);
+    sxt_test_fake.fail_call = SXT_FAKE_vkQueueSubmit;
+    sxt_test_fake.fail_at = sxt_test_fake.calls[SXT_FAKE_vkQueueSubmit] + 1;
+    sxt_test_fake.fail_result = VK_ERROR_OUT_OF_HOST_MEMORY;
+    double unchanged = 7;
+    cr_expect_eq(sxt_measure_fma(device, &unchanged), SXT_ERROR_OUT_OF_MEMORY);
+    cr_expect_eq(unchanged, 7.0);
+    cr_expect_eq(sxt_measure_fma(device, &flops), SXT_OK);
     sxt_device_close(&device);
 }
 

@@ -91,8 +91,7 @@ Test(streams, dependent_copies_happen_in_order) {
             const uint32_t rows = sxt_test_between(&trial.rng, 1, ROWS);
             copies[j] = (sxt_kv_write_desc){
                 .k = tokens_of(&pool[from], sxt_test_below(&trial.rng, ROWS - rows + 1), rows),
-                .k_cache = pool[to],
-                .first_row = sxt_test_below(&trial.rng, ROWS - rows + 1),
+                .cache = {.k = pool[to], .first_row = sxt_test_below(&trial.rng, ROWS - rows + 1)},
             };
             steps[j] = (sxt_test_step){SXT_OP_KV_WRITE, &copies[j]};
         }
@@ -133,7 +132,7 @@ Test(streams, submissions_of_several_streams_run_in_order) {
                      c = empty("c", ROWS, 1, CHANNELS);
     sxt_test_upload(&trial);
     sxt_stream *streams[2] = {new_stream(), new_stream()};
-    const sxt_kv_write_desc hops[] = {{.k = a, .k_cache = b}, {.k = b, .k_cache = c}, {.k = c, .k_cache = a}};
+    const sxt_kv_write_desc hops[] = {{.k = a, .cache.k = b}, {.k = b, .cache.k = c}, {.k = c, .cache.k = a}};
     for (uint32_t i = 0; i < HOPS; i++) {
         ok(sxt_test_record(&trial, streams[i % 2], SXT_OP_KV_WRITE, &hops[i % 3]));
         submit(streams[i % 2]);
@@ -177,7 +176,7 @@ Test(streams, a_recording_may_be_long) {
     sxt_test_upload(&trial);
     sxt_stream *stream = new_stream();
     for (uint32_t i = 0; i < LONG; i++) {
-        const sxt_kv_write_desc d = {.k = tokens_of(&from, i, 1), .k_cache = to, .first_row = LONG - 1 - i};
+        const sxt_kv_write_desc d = {.k = tokens_of(&from, i, 1), .cache = {.k = to, .first_row = LONG - 1 - i}};
         ok(sxt_test_record(&trial, stream, SXT_OP_KV_WRITE, &d));
     }
     finish(stream);
@@ -230,7 +229,7 @@ Test(streams, reset_drops_what_was_recorded) {
     const sxt_tensor x = normal("x", 3, 1, 16), kept = normal("kept", 3, 1, 16), y = empty("y", 3, 1, 16);
     sxt_test_upload(&trial);
     sxt_stream *stream = new_stream();
-    const sxt_kv_write_desc dropped = {.k = x, .k_cache = kept}, later = {.k = x, .k_cache = y};
+    const sxt_kv_write_desc dropped = {.k = x, .cache.k = kept}, later = {.k = x, .cache.k = y};
     // On the reference, which computes while recording, nothing can be dropped.
     if (!sxt_test_is_reference(device)) {
         ok(sxt_kv_write(stream, &dropped));
@@ -251,9 +250,9 @@ Test(streams, a_refused_call_leaves_the_recording_as_it_was) {
     sxt_stream *stream = new_stream();
     sxt_norm_desc wrong = {.x = x, .y = y};
     wrong.y.shape[3] = 15;
-    ok(sxt_test_record(&trial, stream, SXT_OP_KV_WRITE, &(sxt_kv_write_desc){.k = x, .k_cache = y}));
+    ok(sxt_test_record(&trial, stream, SXT_OP_KV_WRITE, &(sxt_kv_write_desc){.k = x, .cache.k = y}));
     cr_assert_eq(sxt_norm(stream, &wrong), SXT_ERROR_INVALID);
-    ok(sxt_test_record(&trial, stream, SXT_OP_KV_WRITE, &(sxt_kv_write_desc){.k = y, .k_cache = z}));
+    ok(sxt_test_record(&trial, stream, SXT_OP_KV_WRITE, &(sxt_kv_write_desc){.k = y, .cache.k = z}));
     finish(stream);
     sxt_test_download(&trial);
     sxt_test_require(&trial, sxt_test_check_memory(&trial));

@@ -162,6 +162,11 @@ SXT_API const sxt_device_info *sxt_device_get_info(const sxt_device *device);
 // Bytes of device memory that this process uses and may use, as VK_EXT_memory_budget has it (or an estimate).
 SXT_API sxt_result sxt_device_memory(sxt_device *device, uint64_t *out_used_bytes, uint64_t *out_budget_bytes);
 
+// The device's rate of f32 multiply-adds, measured: operations a second, two each. Takes some 50 ms, and what is
+// submitted at the same time makes it less. Errors: UNSUPPORTED (the reference, compile_only, or no timestamps),
+// OUT_OF_MEMORY, DEVICE_LOST.
+SXT_API sxt_result sxt_measure_fma(sxt_device *device, double *out_flops);
+
 // ── Buffers and tensors ────────────────────────────────────────────────────────────────────────────────────────────
 
 typedef enum sxt_memory {
@@ -197,11 +202,20 @@ typedef enum sxt_type {
     SXT_TYPE_F16,
     SXT_TYPE_BF16,
     SXT_TYPE_I32,
-    SXT_TYPE_Q8_0, // ggml's: blocks of 32 channels, an f16 scale and 32 int8; keys and values of attention only
+    SXT_TYPE_Q8_0,     // ggml's: 32 channels as an f16 scale and 32 int8
+    SXT_TYPE_Q4_0,     // ggml's: 32 channels as an f16 scale and 32 times 4 bits, less 8
+    SXT_TYPE_FP8_E4M3, // 1.4.3 bits without infinities, as OCP and PyTorch's float8_e4m3fn have it; past ±448 saturates
 } sxt_type;
 
-// Bytes of one block of elements, and elements of a block: 34 and 32 for q8_0, and one element for all others.
-// 0 for an unknown type.
+// Bytes of one block of elements, and elements of a block: 34 and 32 for q8_0, 18 and 32 for q4_0, and one element for
+// all others. 0 for an unknown type.
+//
+// Conversions round to nearest even, f16 and bf16 overflow to infinity. Blocks are made with ggml's own arithmetic in
+// f32, to the bit: q8_0: d = max|x|/127, q = round(x·(1/d)), half away from zero; q4_0: d = m/−8 for the first m with
+// |m| = max|x|, q = min(15, trunc(x·(1/d) + 8.5)), of element j < 16 in the low half of byte j, of j + 16 in the high
+// one. d is then rounded to f16. A block whose |d| is below f32's normal range gets d = +0 (ggml's q4_0 has −0 there),
+// and one with a NaN or an infinity a NaN (0x7e00), both with the code of 0 for all values (q4_0: 8).
+// A NaN's sign and upper payload survive between f32, f16 and bf16 (a signalling one may turn quiet); fp8 has one of each sign.
 SXT_API uint32_t sxt_type_size(sxt_type type);
 SXT_API uint32_t sxt_type_block(sxt_type type);
 SXT_API const char *sxt_type_name(sxt_type type);
@@ -210,10 +224,10 @@ SXT_API const char *sxt_type_name(sxt_type type);
 // {1, 1, 1, channels} is a vector. A zeroed tensor (buffer NULL) means "none" where a tensor is optional.
 typedef struct sxt_tensor {
     sxt_buffer *buffer;
-    uint64_t offset_bytes; // multiple of the element's size (q8_0: of 2)
+    uint64_t offset_bytes; // multiple of the element's size (q8_0 and q4_0: of 2)
     sxt_type type;
     uint32_t shape[4];     // all > 0, but batch, token and head may be 0 (an empty tensor: nothing is done)
-    uint64_t strides[4];   // in elements (q8_0: whole blocks); all 0 = dense. Channels are contiguous: strides[3] is 1 (or 0 with shape[3] 1)
+    uint64_t strides[4];   // in elements (q8_0, q4_0: whole blocks); all 0 = dense. Channels are contiguous: strides[3] is 1 (or 0 with shape[3] 1)
 } sxt_tensor;
 
 // ── Streams ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -277,6 +291,7 @@ SXT_API sxt_result sxt_norm(sxt_stream *stream, const sxt_norm_desc *desc);
 typedef enum sxt_rope_pairing {
     SXT_ROPE_HALF = 0,    // channels i and i + rotary_dim/2 ("NeoX": Llama in HF form, Qwen, Gemma)
     SXT_ROPE_INTERLEAVED, // channels 2i and 2i + 1 ("GPT-J", Llama as published)
+    SXT_ROPE_NONE,        // qk_norm_rope only: no rotation, no positions (NoPE layers; learned positions)
 } sxt_rope_pairing;
 
 typedef enum sxt_rope_multi {
@@ -293,7 +308,8 @@ typedef enum sxt_rope_multi {
 //   ramp_i = ext_factor·(1 − clamp((i − low)/max(0.001, high − low), 0, 1)); θ ← s·θ·(1 − ramp_i) + θ·ramp_i;
 //   m = attn_factor·(1 + 0.1·ln(1/s)); corr(n) = rotary_dim·ln(original_context/(n·2π)) / (2·ln base);
 //   low = max(0, floor(corr(beta_fast))), high = min(rotary_dim − 1, ceil(corr(beta_slow))).
-// Llama 3's and longrope's scalings come as freq_factors.
+// Other scalings come down to `base` or `freq_factors`: see the helpers below. With pairing NONE all other fields are
+// ignored.
 typedef struct sxt_rope_params {
     sxt_rope_pairing pairing;
     uint32_t rotary_dim;    // even; 0 = all channels after rotary_offset
@@ -311,6 +327,33 @@ typedef struct sxt_rope_params {
     bool inverse;         // rotates by −θ
 } sxt_rope_params;
 
+// ── Scalings of RoPE by other models: plain arithmetic in double precision, no device needed. Each returns INVALID for
+//    arguments out of range, and leaves its outputs alone then.
+
+// "NTK-aware": out_base = base · factor^(rotary_dim/(rotary_dim − 2)) (bloc97 2023). base ≥ 1, factor > 0, rotary_dim
+// even and above 2; out_base must come out finite and at least 1.
+SXT_API sxt_result sxt_rope_ntk_base(float base, float factor, uint32_t rotary_dim, float *out_base);
+
+// Dynamic NTK, as transformers has it: `base` itself up to original_context tokens; beyond, NTK-aware by
+// factor·length/original_context − (factor − 1). length: tokens of the whole sequence.
+SXT_API sxt_result sxt_rope_dynamic_ntk_base(float base, float factor, uint32_t rotary_dim, uint32_t length,
+                                             uint32_t original_context, float *out_base);
+
+// Llama 3.1's: with wavelength w = 2π·base^(2i/rotary_dim) and L = original_context, factor_i is 1 for w < L/high,
+// `factor` for w > L/low, and between them 1/((1 − s)/factor + s), s = (L/w − low)/(high − low).
+// Llama 3.1: factor 8, low 1, high 4, L 8192. Writes rotary_dim/2 factors, for sxt_rope_params.freq_factors.
+// base ≥ 1, rotary_dim even and at least 2, factor > 0, 0 < low < high, L > 0.
+SXT_API sxt_result sxt_rope_llama3_factors(float base, uint32_t rotary_dim, float factor, float low_freq_factor,
+                                           float high_freq_factor, uint32_t original_context, float *out_freq_factors);
+
+// Longrope (Ding et al. 2024; Phi-3): the model's short factors up to original_context tokens, its long ones beyond,
+// copied to out_freq_factors (rotary_dim/2 of them), and out_attn_factor = sqrt(1 + ln s / ln original_context) for
+// s = max_context/original_context > 1, else 1. rotary_dim even and at least 2, all factors > 0 and finite,
+// original_context > 1, max_context > 0. out_freq_factors may be either list.
+SXT_API sxt_result sxt_rope_longrope_factors(const float *short_factors, const float *long_factors, uint32_t rotary_dim,
+                                             uint32_t length, uint32_t original_context, uint32_t max_context,
+                                             float *out_freq_factors, float *out_attn_factor);
+
 // Rotates each head of each token. x, y: [batch, token, head, channel], f32, f16 or bf16; y may be x.
 // positions: i32 [plane, batch|1, 1, token]: 1 plane, or with `multi` 2 to 4, one per axis.
 typedef struct sxt_rope_desc {
@@ -320,33 +363,81 @@ typedef struct sxt_rope_desc {
 } sxt_rope_desc;
 SXT_API sxt_result sxt_rope(sxt_stream *stream, const sxt_rope_desc *desc);
 
-// Normalises each head of q and k, then rotates it: in that order, which is law. One dispatch for both.
-// (With a learned gain, rotating first would make logits depend on more than the distance between positions.)
-// q, q_out: [batch, token, q heads, channel]; k, k_out: [batch, token, k heads, channel]; each may be in place.
-// q_weight, k_weight: optional, broadcast like sxt_norm_desc.weight. positions as for sxt_rope. Either of q and k
-// may be missing (with its output). norm NONE rotates only.
+// A KV cache, or one layer's part of it, and the rows that the tokens at hand take in it.
+//
+// k, v: [batch, row, head, channel]; with block_table [page, row of the page, head, channel], as in vLLM (Kwon et al.
+// 2023). f32, f16, bf16, q8_0, q4_0 or fp8_e4m3, each of its own. v is optional, has k's shape but for channels.
+// Token t of batch b goes to row r = slots[b][t], or first_row + t without slots. With block_table and pages of n rows:
+// to row r mod n of page block_table[b][r / n]. A token is dropped where its row is −1 (or any that is not there), and
+// where its page is not; memory outside the cache is never touched. What a row holds that two tokens
+// name is unspecified. Views of one buffer may be woven, but no two rows may share memory.
+// k_scale, v_scale: of fp8 caches only: x / scale is what is stored, correctly rounded. They lie on the device, so that
+// nothing checks them: each must be positive and finite.
+typedef struct sxt_kv_cache {
+    sxt_tensor k, v;
+    sxt_tensor k_scale, v_scale; // optional: f32 [1, 1, head|1, 1]; 1 without
+    sxt_tensor block_table;      // optional: i32 [1, 1, batch|1, pages of a sequence]
+    sxt_tensor slots;            // optional: i32 [1, batch|1, 1, token]
+    uint32_t first_row;          // without slots; first_row + tokens ≤ rows, or pages of a sequence · rows of a page
+} sxt_kv_cache;
+
+// The whole step from the matmuls' q, k and v to attention, in one dispatch: normalises each head of q and k, then
+// rotates it: in that order, which is law; writes q out, and k and v into the cache. (With a learned gain, rotating
+// first would make logits depend on more than the distance between positions.)
+// q, q_out: [batch, token, q heads, channel]; k, k_out: [batch, token, k heads, channel]; v: as k, but for channels.
+// Any of q, k and v may be missing (with its output). k goes to k_out or to cache.k, one of the two; v to cache.v.
+// q_out and k_out may be in place, and of any type that a cache may have (fp8 with scale 1).
+// q_weight, k_weight: optional, broadcast like sxt_norm_desc.weight. positions as for sxt_rope, absent with pairing
+// NONE. norm NONE rotates only. v is neither normalised (but see normalise_v) nor rotated: where it is alone, pairing is
+// NONE.
 typedef struct sxt_qk_norm_rope_desc {
-    sxt_tensor q, q_out, k, k_out;
+    sxt_tensor q, q_out, k, k_out, v;
     sxt_tensor q_weight, k_weight;
     sxt_tensor positions;
     sxt_norm_kind norm;
     float eps, offset;
+    bool normalise_v; // by `norm`, without a gain (Gemma 3n)
     sxt_rope_params rope;
+    sxt_kv_cache cache; // optional: cache.k and cache.v NULL without
 } sxt_qk_norm_rope_desc;
 SXT_API sxt_result sxt_qk_norm_rope(sxt_stream *stream, const sxt_qk_norm_rope_desc *desc);
 
-// Writes keys and values into their caches, converted to the cache's type, correctly rounded (nearest even).
-// k, k_cache: [batch, token, head, channel]; cache tokens are rows. Token t of batch b goes to row slots[b][t], or to row
-// first_row + t without slots. slots: i32 [1, batch|1, 1, token]; −1 drops the token; a row outside the cache is
-// dropped too, and memory outside it is never touched. If two tokens name one row, which of them stays is unspecified.
-// v and v_cache are optional, and may differ from k in channels and types.
+// Writes keys and values into their caches as they are, converted to the caches' types. Where a type stays the same,
+// bits are copied.
+// k: [batch, token, head, channel], v: as k, but for channels; f32, f16 or bf16. Either may be missing, with its cache.
 typedef struct sxt_kv_write_desc {
-    sxt_tensor k, k_cache;
-    sxt_tensor v, v_cache;
-    sxt_tensor slots;   // optional
-    uint32_t first_row; // without slots; first_row + tokens ≤ rows
+    sxt_tensor k, v;
+    sxt_kv_cache cache;
 } sxt_kv_write_desc;
 SXT_API sxt_result sxt_kv_write(sxt_stream *stream, const sxt_kv_write_desc *desc);
+
+// Context shift ("K-shift"): turns cached keys on by deltas[row] positions, in place, after tokens before them were
+// dropped (delta < 0) or put in. Rows whose deltas are 0 on all planes keep their bits, and so do blocks and channels
+// outside of the rotary range. Quantised keys are decoded, turned and encoded anew.
+// k: a cache as in sxt_kv_cache.k; pages are just its batch. deltas: i32 [plane, batch|1, 1, row], as positions.
+// rope: as when the keys were written; only the angles count: attn_factor and YaRN's m are in the keys already.
+typedef struct sxt_kv_shift_desc {
+    sxt_tensor k;
+    sxt_tensor k_scale; // optional, fp8 only: f32 [1, 1, head|1, 1]
+    sxt_tensor deltas;
+    sxt_rope_params rope;
+} sxt_kv_shift_desc;
+SXT_API sxt_result sxt_kv_shift(sxt_stream *stream, const sxt_kv_shift_desc *desc);
+
+// Copies rows of a cache, bits as they are: compaction, branching a sequence, copy-on-write of pages, moving to a larger
+// cache. Move i takes row from[i] to row to[i], counted over the batch: batch·rows + row (page·rows of a page + row);
+// with `pages`, from and to count whole batches or pages. A move with an index that is not there (−1) is dropped.
+// Moves have no order: a row that one of them reads and another writes may arrive old or new, so compact into holes, or
+// into another cache. What a row holds that two moves write is unspecified. (A move of a row onto itself does nothing.)
+// k_to, v_to: may be k_from, v_from (the very same view); of the same type, heads and channels (and with `pages` rows).
+// v has k's batch, rows and heads, on either side.
+typedef struct sxt_kv_copy_desc {
+    sxt_tensor k_from, k_to; // any type that a cache may have
+    sxt_tensor v_from, v_to; // optional
+    sxt_tensor from, to;     // i32 [1, 1, 1, moves]
+    bool pages;
+} sxt_kv_copy_desc;
+SXT_API sxt_result sxt_kv_copy(sxt_stream *stream, const sxt_kv_copy_desc *desc);
 
 // Attention (Vaswani et al. 2017), computed in one pass over keys (Milakov & Gimelshein 2018; Dao et al. 2022):
 //   s = scale·(q·k); softcap c > 0: s = c·tanh(s/c); s += bias; s −= slope_h·|i + Tk − Tq − j|; masked: s = −∞;
@@ -376,6 +467,8 @@ typedef enum sxt_op {
     SXT_OP_ROPE,         // sxt_rope_desc
     SXT_OP_QK_NORM_ROPE, // sxt_qk_norm_rope_desc
     SXT_OP_KV_WRITE,     // sxt_kv_write_desc
+    SXT_OP_KV_SHIFT,     // sxt_kv_shift_desc
+    SXT_OP_KV_COPY,      // sxt_kv_copy_desc
     SXT_OP_ATTENTION,    // sxt_attention_desc
     SXT_OP_COUNT
 } sxt_op;

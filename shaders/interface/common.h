@@ -21,7 +21,7 @@
 #endif
 
 // How many buffers a dispatch can name: descriptors, or addresses in the uniform buffer that replaces them.
-#define SXT_ADDRESS_SLOTS 12
+#define SXT_ADDRESS_SLOTS 14
 
 // Storage types as specialisation constants: the values of sxt_type.
 #define SXT_STORE_F32 0
@@ -29,6 +29,8 @@
 #define SXT_STORE_BF16 2
 #define SXT_STORE_I32 3
 #define SXT_STORE_Q8_0 4
+#define SXT_STORE_Q4_0 5
+#define SXT_STORE_FP8_E4M3 6
 #define SXT_STORE_NONE 15 // of an optional tensor that is absent
 
 #endif

@@ -1,4 +1,4 @@
-// Extensions that a variant's build asks for, by SXT_SUBGROUP=1, SXT_STORAGE16=1 and SXT_ADDRESS=1 in variants.list.
+// Extensions that a variant's build asks for, by SXT_SUBGROUP=1, SXT_STORAGE16=1 and SXT_ADDRESS=1 in variants.list (SXT_CODED=1: see lib/cache.glsl).
 // Included first: extensions must be named before any code.
 #ifndef SXT_LIB_FEATURES_GLSL
 #define SXT_LIB_FEATURES_GLSL
@@ -8,6 +8,9 @@
 #endif
 #ifndef SXT_STORAGE16
 #define SXT_STORAGE16 0
+#endif
+#ifndef SXT_CODED
+#define SXT_CODED 0
 #endif
 #ifndef SXT_ADDRESS
 #define SXT_ADDRESS 0

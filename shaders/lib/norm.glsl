@@ -18,7 +18,9 @@ struct sxt_row_norm {
 // What the root is taken of: of values, and eps, that have been multiplied by `scale`.
 float sxt_power(uint kind, float squares, float count, float eps, float scale) {
     float least = eps * scale;
-    return kind == SXT_KIND_L2 ? max(squares, least * least) : squares / count + least * scale;
+    if (kind == SXT_KIND_L2)
+        return squares < least * least ? least * least : squares; // max would lose a NaN
+    return squares / count + least * scale;
 }
 
 // Squares leave f32's range long before the values do: below 2^-80 (0x17800000), from 2^128 on, or where it is NaN.

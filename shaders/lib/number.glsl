@@ -6,8 +6,8 @@
 uint sxt_f16_from_f32(float value) {
     uint bits = floatBitsToUint(value);
     uint sign = (bits >> 16) & 0x8000u, a = bits & 0x7fffffffu;
-    if (a > 0x7f800000u)
-        return sign | 0x7e00u;
+    if (a > 0x7f800000u) // a NaN keeps its payload, so that bits come back through f32
+        return sign | 0x7c00u | max((a >> 13) & 0x3ffu, 1u);
     if (a >= 0x477ff000u) // 65520 and above round to infinity
         return sign | 0x7c00u;
     if (a < 0x38800000u) { // below 2^-14: subnormal, in units of 2^-24
@@ -23,7 +23,7 @@ uint sxt_f16_from_f32(float value) {
 uint sxt_bf16_from_f32(float value) {
     uint bits = floatBitsToUint(value);
     if ((bits & 0x7fffffffu) > 0x7f800000u)
-        return (bits >> 16) | 0x40u;
+        return (bits >> 16) | ((bits & 0x7f0000u) == 0u ? 0x40u : 0u);
     return (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
 }
 

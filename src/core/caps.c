@@ -42,7 +42,7 @@ void sxt_caps_baseline(sxt_caps *out_caps) {
         .push_bytes = 128,
         .storage_align = 256,
         // Vulkan 1.2 alone asks for 4, its Roadmap profiles for 30; an operation that binds more is UNSUPPORTED.
-        .storage_buffers = 12,
+        .storage_buffers = 16,
         .storage_range = UINT64_C(128) << 20,
         .memory_bytes = UINT64_C(1) << 30,
     };

@@ -46,6 +46,7 @@ struct sxt_backend {
     sxt_result (*stream_elapsed)(sxt_stream *stream, uint32_t from, uint32_t to, double *out_us);
     sxt_result (*prepare)(sxt_device *device, sxt_op op, const void *desc); // desc is resolved
     sxt_result (*describe)(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size);
+    sxt_result (*measure_fma)(sxt_device *device, double *out_flops); // NULL: not for this kind of device
     sxt_result (*statistics)(sxt_device *device, sxt_op op, const void *desc, sxt_statistic *out_statistics,
                              uint32_t capacity, uint32_t *out_count);
 };

@@ -11,6 +11,8 @@
     X(SXT_OP_ROPE, rope)                                                                                               \
     X(SXT_OP_QK_NORM_ROPE, qk_norm_rope)                                                                               \
     X(SXT_OP_KV_WRITE, kv_write)                                                                                       \
+    X(SXT_OP_KV_SHIFT, kv_shift)                                                                                       \
+    X(SXT_OP_KV_COPY, kv_copy)                                                                                         \
     X(SXT_OP_ATTENTION, attention)
 
 // Room for any op's description, for code that resolves one of an op known only at run time.

@@ -32,12 +32,16 @@ uint32_t sxt_type_size(sxt_type type) {
         return 2;
     case SXT_TYPE_Q8_0:
         return 34;
+    case SXT_TYPE_Q4_0:
+        return 18;
+    case SXT_TYPE_FP8_E4M3:
+        return 1;
     }
     return 0;
 }
 
 uint32_t sxt_type_block(sxt_type type) {
-    return type == SXT_TYPE_Q8_0 ? 32 : sxt_type_size(type) != 0 ? 1 : 0;
+    return type == SXT_TYPE_Q8_0 || type == SXT_TYPE_Q4_0 ? 32 : sxt_type_size(type) != 0 ? 1 : 0;
 }
 
 const char *sxt_type_name(sxt_type type) {
@@ -52,6 +56,10 @@ const char *sxt_type_name(sxt_type type) {
         return "i32";
     case SXT_TYPE_Q8_0:
         return "q8_0";
+    case SXT_TYPE_Q4_0:
+        return "q4_0";
+    case SXT_TYPE_FP8_E4M3:
+        return "fp8_e4m3";
     }
     return "unknown type";
 }

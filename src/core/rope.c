@@ -56,20 +56,21 @@ static sxt_result resolve_scaling(const sxt_device *device, const char *op, sxt_
     return SXT_OK;
 }
 
-static sxt_result resolve_sections(const sxt_device *device, const char *op, uint32_t planes, sxt_rope_params *p) {
+static sxt_result resolve_sections(const sxt_device *device, const char *op, const char *field, uint32_t planes,
+                                   sxt_rope_params *p) {
     const sxt_logger *log = &device->logger;
     if (p->multi == SXT_ROPE_SINGLE) {
         memset(p->sections, 0, sizeof p->sections);
-        if (planes != 1) SXT_REJECT(log, "%s: positions.shape[0] is %u, and must be 1 without rope.multi", op, planes);
+        if (planes != 1) SXT_REJECT(log, "%s: %s.shape[0] is %u, and must be 1 without rope.multi", op, field, planes);
         return SXT_OK;
     }
     if (planes < 2 || planes > 4)
-        SXT_REJECT(log, "%s: positions.shape[0] is %u, and must be from 2 to 4 with rope.multi", op, planes);
+        SXT_REJECT(log, "%s: %s.shape[0] is %u, and must be from 2 to 4 with rope.multi", op, field, planes);
     uint32_t pairs = p->rotary_dim / 2, left = pairs;
     for (uint32_t axis = 0; axis < 4; axis++) {
         if (axis >= planes && p->sections[axis] > 0)
-            SXT_REJECT(log, "%s: rope.sections[%u] is %u, and must be 0: there are %u planes of positions", op, axis,
-                       p->sections[axis], planes);
+            SXT_REJECT(log, "%s: rope.sections[%u] is %u, and must be 0: there are %u planes of %s", op, axis,
+                       p->sections[axis], planes, field);
         left -= least(left, p->sections[axis]);
     }
     if (left > 0)
@@ -90,8 +91,8 @@ static sxt_result resolve_sections(const sxt_device *device, const char *op, uin
     return SXT_OK;
 }
 
-sxt_result sxt_rope_params_resolve(const sxt_device *device, const char *op, uint32_t channels, uint32_t planes,
-                                   const sxt_rope_params *params, sxt_rope_params *out_params) {
+sxt_result sxt_rope_params_resolve(const sxt_device *device, const char *op, const char *field, uint32_t channels,
+                                   uint32_t planes, const sxt_rope_params *params, sxt_rope_params *out_params) {
     *out_params = *params;
     sxt_result result;
     if ((result = sxt_check_enum(device, op, "rope.pairing", (int)params->pairing, 2, "0 (half) or 1 (interleaved)")) ||
@@ -99,7 +100,7 @@ sxt_result sxt_rope_params_resolve(const sxt_device *device, const char *op, uin
                                  "0 (single), 1 (mrope), 2 (imrope) or 3 (vision)")) ||
         (result = resolve_dims(device, op, channels, out_params)) || (result = resolve_scaling(device, op, out_params)))
         return result;
-    return resolve_sections(device, op, planes, out_params);
+    return resolve_sections(device, op, field, planes, out_params);
 }
 
 // The dim by which frequencies fall from 1 to 1/base.
@@ -157,10 +158,10 @@ double sxt_rope_magnitude(const sxt_rope_params *p) {
     return magnitude;
 }
 
-sxt_result sxt_positions_resolve(const sxt_device *device, const char *op, const sxt_tensor *x, const char *like,
-                                 sxt_tensor *positions) {
+sxt_result sxt_positions_resolve(const sxt_device *device, const char *op, const char *field, const sxt_tensor *x,
+                                 const char *like, sxt_tensor *positions) {
     const uint32_t shape[4] = {positions->shape[0], x->shape[SXT_BATCH], 1, x->shape[SXT_TOKEN]};
-    return sxt_tensor_broadcast(device, op, "positions", shape, 1 << 1, like, positions);
+    return sxt_tensor_broadcast(device, op, field, shape, 1 << 1, like, positions);
 }
 
 sxt_result sxt_rope_resolve(const sxt_device *device, const sxt_rope_desc *desc, sxt_rope_desc *out_desc) {
@@ -177,9 +178,9 @@ sxt_result sxt_rope_resolve(const sxt_device *device, const sxt_rope_desc *desc,
     if ((result = sxt_tensors_resolve(device, op, rules, RULES)) ||
         (result = sxt_tensor_check_channels(device, op, "x", &d->x)) ||
         (result = sxt_tensor_broadcast(device, op, "y", d->x.shape, 0, "x", &d->y)) ||
-        (result = sxt_positions_resolve(device, op, &d->x, "x", &d->positions)) ||
-        (result = sxt_rope_params_resolve(device, op, d->x.shape[SXT_CHANNEL], d->positions.shape[0], &desc->rope,
-                                          &d->rope)))
+        (result = sxt_positions_resolve(device, op, "positions", &d->x, "x", &d->positions)) ||
+        (result = sxt_rope_params_resolve(device, op, "positions", d->x.shape[SXT_CHANNEL], d->positions.shape[0],
+                                          &desc->rope, &d->rope)))
         return result;
     return sxt_tensors_check_overlap(device, op, rules, RULES);
 }

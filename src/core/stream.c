@@ -51,6 +51,16 @@ sxt_result sxt_describe(sxt_device *device, sxt_op op, const void *desc, char *o
     return result == SXT_OK ? device->backend->describe(device, op, &resolved, out_text, size) : result;
 }
 
+sxt_result sxt_measure_fma(sxt_device *device, double *out_flops) {
+    if (device == NULL) return SXT_ERROR_INVALID;
+    if (out_flops == NULL) SXT_REJECT(&device->logger, "sxt_measure_fma: out_flops is NULL");
+    if (device->backend->measure_fma == NULL) {
+        sxt_log(&device->logger, SXT_LOG_ERROR, "sxt_measure_fma: this device runs no kernels");
+        return SXT_ERROR_UNSUPPORTED;
+    }
+    return device->backend->measure_fma(device, out_flops);
+}
+
 sxt_result sxt_statistics(sxt_device *device, sxt_op op, const void *desc, sxt_statistic *out_statistics,
                           uint32_t capacity, uint32_t *out_count) {
     if (device == NULL) return SXT_ERROR_INVALID;

@@ -73,5 +73,6 @@ const sxt_backend sxt_vulkan_backend = {
     .stream_elapsed = sxt_vulkan_stream_elapsed,
     .prepare = prepare,
     .describe = sxt_plan_describe,
+    .measure_fma = sxt_vulkan_measure_fma,
     .statistics = statistics,
 };

@@ -24,6 +24,9 @@ sxt_result sxt_plan_make(const sxt_device *device, sxt_op op, const void *desc, 
 // The backends' `describe`.
 sxt_result sxt_plan_describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size);
 
+// sxt_measure_fma on a device that runs.
+sxt_result sxt_vulkan_measure_fma(sxt_device *device, double *out_flops);
+
 // ── Helpers for plan functions ──
 
 // Formats plan->variant.

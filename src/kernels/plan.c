@@ -136,6 +136,17 @@ uint32_t sxt_plan_shares(const sxt_caps *caps, uint64_t invocations, uint32_t pa
     return shares ? (uint32_t)shares : 1;
 }
 
+// Fewer lanes with more pieces each, where that leaves fewer lanes idle (12 pieces: 4 lanes of 3, not 16 of 1). Runs of
+// 4 lanes still read whole cache lines.
+static uint32_t fewest_idle(uint32_t pieces, uint32_t lanes, uint32_t most) {
+    uint32_t best = lanes, best_room = (pieces + lanes - 1) / lanes * lanes;
+    for (uint32_t fewer = lanes / 2; fewer >= 4 && (pieces + fewer - 1) / fewer <= smaller(most, 4); fewer /= 2) {
+        uint32_t room = (pieces + fewer - 1) / fewer * fewer;
+        if (room < best_room) best = fewer, best_room = room;
+    }
+    return best;
+}
+
 sxt_row_shape sxt_plan_rows(const sxt_caps *caps, uint32_t pieces, uint32_t most) {
     uint32_t invocations = smaller(caps->max_invocations, caps->max_group_size_x);
     sxt_row_shape shape = {.subgroup = caps->subgroup_arithmetic && caps->subgroup_shuffle};
@@ -147,6 +158,7 @@ sxt_row_shape sxt_plan_rows(const sxt_caps *caps, uint32_t pieces, uint32_t most
     uint32_t lanes = smaller(wanted, step);
     while (lanes < wanted && (uint64_t)lanes * most < pieces && lanes * 2 <= smaller(invocations, 256))
         lanes *= 2;
+    if (!caps->software) lanes = fewest_idle(pieces, lanes, most);
     shape.lanes = lanes;
     // On a CPU a workgroup of one subgroup has no barrier to wait at. Elsewhere 128 invocations keep a core busy. Rows
     // that span subgroups have a workgroup to themselves: no other row then waits at their barriers.

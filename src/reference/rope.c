@@ -7,9 +7,8 @@
 
 // The product position · frequency is off by 2^31 · 2^-52 = 5e-7 rad at most, and sin and cos reduce it exactly.
 void sxt_row_rotate(const sxt_rope_params *params, const sxt_tensor *positions, uint32_t batch, uint32_t token,
-                    double *row) {
+                    double magnitude, double *row) {
     uint32_t pairs = params->rotary_dim / 2;
-    double magnitude = sxt_rope_magnitude(params);
     for (uint32_t i = 0; i < pairs; i++) {
         double position = sxt_row_at(positions, sxt_rope_axis(params, i), batch, 0, token);
         double angle = position * sxt_rope_frequency(params, i);
@@ -31,7 +30,7 @@ sxt_result sxt_rope_reference(const sxt_rope_desc *desc) {
         for (uint32_t t = 0; t < shape[SXT_TOKEN]; t++)
             for (uint32_t h = 0; h < shape[SXT_HEAD]; h++) {
                 sxt_row_load(&desc->x, b, t, h, row);
-                sxt_row_rotate(&desc->rope, &desc->positions, b, t, row);
+                sxt_row_rotate(&desc->rope, &desc->positions, b, t, sxt_rope_magnitude(&desc->rope), row);
                 sxt_row_store(&desc->y, b, t, h, row);
             }
     free(row);

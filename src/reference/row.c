@@ -14,9 +14,7 @@ void sxt_row_load(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint
 }
 
 void sxt_row_store(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head, const double *row) {
-    void *data = sxt_row_data(tensor, batch, token, head);
-    for (uint32_t c = 0; c < tensor->shape[SXT_CHANNEL]; c++)
-        sxt_store(tensor->type, data, c * tensor->strides[SXT_CHANNEL], row[c]);
+    sxt_encode(tensor->type, row, tensor->shape[SXT_CHANNEL], sxt_row_data(tensor, batch, token, head));
 }
 
 double sxt_row_at(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head, uint32_t channel) {

@@ -5,7 +5,7 @@
 #include "core/op.h"
 #include "core/tensor.h"
 
-// Channels of one row, as doubles, and back, rounded to the tensor's type.
+// Channels of one row, as doubles, and back, rounded to the tensor's type (an output's, contiguous).
 void sxt_row_load(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head, double *out_row);
 void sxt_row_store(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head, const double *row);
 
@@ -22,8 +22,8 @@ void sxt_row_normalise(sxt_norm_kind kind, double eps, uint32_t channels, double
 void sxt_row_weigh(const sxt_tensor *weight, double offset, uint32_t batch, uint32_t token, uint32_t head,
                    uint32_t channels, double *row);
 
-// Rotates a row in place, by the positions of its token.
+// Rotates a row in place, by the positions of its token, and multiplies what turned by `magnitude`.
 void sxt_row_rotate(const sxt_rope_params *params, const sxt_tensor *positions, uint32_t batch, uint32_t token,
-                    double *row);
+                    double magnitude, double *row);
 
 #endif

@@ -8,7 +8,7 @@
 #include "interface/common.h"
 #include "sxt_shaders.h"
 
-enum { SXT_MAX_BINDINGS = SXT_ADDRESS_SLOTS, SXT_MAX_SPEC = 24, SXT_MAX_PUSH = 128, SXT_MAX_DISPATCHES = 2, SXT_MAX_TABLE_KEY = 128 };
+enum { SXT_MAX_BINDINGS = SXT_ADDRESS_SLOTS, SXT_MAX_SPEC = 28, SXT_MAX_PUSH = 128, SXT_MAX_DISPATCHES = 2, SXT_MAX_TABLE_KEY = 128 };
 
 typedef enum sxt_binding_kind {
     SXT_BINDING_NONE = 0, // the shader declares it and will not touch it: any buffer does

@@ -63,7 +63,7 @@ void sxt_test_norm_row(sxt_norm_kind kind, double eps, uint32_t count, const dou
     if (kind != SXT_NORM_LAYER) mean = 0;
     for (uint32_t c = 0; c < count; c++)
         squares += (row[c] - mean) * (row[c] - mean);
-    if (kind == SXT_NORM_L2) divisor = fmax(sqrt(squares), eps);
+    if (kind == SXT_NORM_L2) divisor = sqrt(squares) < eps ? eps : sqrt(squares); // fmax would lose a NaN
     if (kind == SXT_NORM_RMS || kind == SXT_NORM_LAYER) divisor = sqrt(squares / count + eps);
     for (uint32_t c = 0; c < count; c++) {
         // A row of zeros gives zeros, whatever eps.

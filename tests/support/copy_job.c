@@ -14,19 +14,25 @@ sxt_result sxt_copy_job_create(sxt_device *device, uint32_t tokens, sxt_copy_job
             .bytes = out_job->bytes, .memory = i == 2 ? SXT_MEMORY_HOST : SXT_MEMORY_DEVICE, .name = "copy job"};
         result = sxt_buffer_create(device, &desc, &out_job->buffers[i]);
     }
+    const int32_t first_page = 0;
+    const sxt_buffer_desc index = {.bytes = sizeof first_page, .memory = SXT_MEMORY_HOST};
+    if (result == SXT_OK) result = sxt_buffer_create(device, &index, &out_job->index);
+    if (result == SXT_OK) result = sxt_buffer_write(out_job->index, 0, &first_page, sizeof first_page);
     const sxt_tensor t[3] = {
         rows_of(out_job->buffers[0], tokens),
         rows_of(out_job->buffers[1], tokens),
         rows_of(out_job->buffers[2], tokens),
     };
-    out_job->first = (sxt_kv_write_desc){.k = t[0], .k_cache = t[1]};
-    out_job->second = (sxt_kv_write_desc){.k = t[1], .k_cache = t[2]};
+    const sxt_tensor page = {.buffer = out_job->index, .type = SXT_TYPE_I32, .shape = {1, 1, 1, 1}};
+    out_job->first = (sxt_kv_copy_desc){.k_from = t[0], .k_to = t[1], .from = page, .to = page, .pages = true};
+    out_job->second = (sxt_kv_copy_desc){.k_from = t[1], .k_to = t[2], .from = page, .to = page, .pages = true};
     return result;
 }
 
 void sxt_copy_job_destroy(sxt_copy_job *job) {
     for (uint32_t i = 0; i < 3; i++)
         sxt_buffer_destroy(&job->buffers[i]);
+    sxt_buffer_destroy(&job->index);
 }
 
 static sxt_result submit_and_time(sxt_device *device, sxt_stream *stream, const sxt_copy_job *job) {
@@ -34,8 +40,8 @@ static sxt_result submit_and_time(sxt_device *device, sxt_stream *stream, const 
     uint64_t ticket = 0;
     double elapsed_us = 0;
     sxt_result result = sxt_stream_timestamp(stream, &from);
-    if (result == SXT_OK) result = sxt_kv_write(stream, &job->first);
-    if (result == SXT_OK) result = sxt_kv_write(stream, &job->second);
+    if (result == SXT_OK) result = sxt_kv_copy(stream, &job->first);
+    if (result == SXT_OK) result = sxt_kv_copy(stream, &job->second);
     if (result == SXT_OK) result = sxt_stream_timestamp(stream, &to);
     if (result == SXT_OK) result = sxt_stream_submit(stream, &ticket);
     if (result == SXT_OK) result = sxt_device_wait(device, ticket, UINT64_MAX);
@@ -54,7 +60,7 @@ sxt_result sxt_copy_job_use_device(sxt_device *device, bool staged) {
     for (uint32_t i = 0; i < 3 && staged; i++)
         if (job.buffers[i] != NULL) job.buffers[i]->mapped = NULL;
     if (result == SXT_OK) result = sxt_buffer_write(job.buffers[0], 0, in, sizeof in);
-    if (result == SXT_OK) result = sxt_prepare(device, SXT_OP_KV_WRITE, &job.first);
+    if (result == SXT_OK) result = sxt_prepare(device, SXT_OP_KV_COPY, &job.first);
     if (result == SXT_OK) result = sxt_stream_create(device, &stream);
     // The third time, the first recording's memory is used again.
     for (uint32_t i = 0; i < 3 && result == SXT_OK; i++)

@@ -1,4 +1,5 @@
-// A small job for tests of the runtime: two copies of rows, the second of what the first wrote, by sxt_kv_write.
+// A small job for tests of the runtime: two copies of rows, the second of what the first wrote, by sxt_kv_copy, whose kernel
+// takes every driver least to compile.
 #ifndef SXT_TESTS_SUPPORT_COPY_JOB_H
 #define SXT_TESTS_SUPPORT_COPY_JOB_H
 
@@ -9,8 +10,9 @@ enum { SXT_JOB_TOKENS = 48, SXT_JOB_CHANNELS = 20 };
 // Buffers 0 to 2 of `tokens` rows of f32, and descriptions that copy 0 to 1 and 1 to 2.
 typedef struct sxt_copy_job {
     sxt_buffer *buffers[3];
+    sxt_buffer *index; // the one page there is
     uint64_t bytes;
-    sxt_kv_write_desc first, second;
+    sxt_kv_copy_desc first, second;
 } sxt_copy_job;
 
 sxt_result sxt_copy_job_create(sxt_device *device, uint32_t tokens, sxt_copy_job *out_job);

@@ -25,20 +25,28 @@ sxt_tensor sxt_dense_make(sxt_dense *bench, sxt_type type, uint32_t batch, uint3
     cr_assert_lt(bench->count, SXT_DENSE_BUFFERS);
     uint64_t elements = (uint64_t)batch * token * head * channel;
     // A few bytes more, since a tensor may have no elements and a buffer no 0 bytes.
-    const sxt_buffer_desc desc = {.bytes = elements * sxt_type_size(type) + 16};
+    const uint32_t block = sxt_type_block(type), size = sxt_type_size(type);
+    const sxt_buffer_desc desc = {.bytes = elements / block * size + 16};
     sxt_buffer **buffer = &bench->buffers[bench->count++];
     cr_assert_eq(sxt_buffer_create(bench->device, &desc, buffer), SXT_OK);
-    for (uint64_t i = 0; i < elements; i++)
-        sxt_store(type, sxt_buffer_map(*buffer), i, type == SXT_TYPE_I32 ? (double)i : sxt_test_normal(&bench->rng));
+    for (uint64_t i = 0; i < elements; i += block) {
+        double values[SXT_BLOCK];
+        for (uint32_t j = 0; j < block; j++)
+            values[j] = type == SXT_TYPE_I32 ? (double)i : sxt_test_normal(&bench->rng);
+        sxt_encode(type, values, block, (char *)sxt_buffer_map(*buffer) + i / block * size);
+    }
     return (sxt_tensor){.buffer = *buffer, .type = type, .shape = {batch, token, head, channel}};
 }
 
 sxt_tensor sxt_dense_copy(sxt_dense *bench, const sxt_tensor *tensor) {
     const uint32_t *shape = tensor->shape;
     sxt_tensor copy = sxt_dense_make(bench, tensor->type, shape[0], shape[1], shape[2], shape[3]);
-    memcpy(sxt_buffer_map(copy.buffer), sxt_buffer_map(tensor->buffer),
-           sxt_dense_count(tensor) * sxt_type_size(tensor->type));
+    memcpy(sxt_buffer_map(copy.buffer), sxt_buffer_map(tensor->buffer), sxt_dense_bytes(tensor));
     return copy;
+}
+
+uint64_t sxt_dense_bytes(const sxt_tensor *tensor) {
+    return sxt_dense_count(tensor) / sxt_type_block(tensor->type) * sxt_type_size(tensor->type);
 }
 
 uint64_t sxt_dense_count(const sxt_tensor *tensor) {

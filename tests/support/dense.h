@@ -27,6 +27,9 @@ sxt_tensor sxt_dense_make(sxt_dense *bench, sxt_type type, uint32_t batch, uint3
 sxt_tensor sxt_dense_copy(sxt_dense *bench, const sxt_tensor *tensor);
 
 uint64_t sxt_dense_count(const sxt_tensor *tensor);
+uint64_t sxt_dense_bytes(const sxt_tensor *tensor);
+
+// Element by element. Types with blocks are only read.
 double sxt_dense_get(const sxt_tensor *tensor, uint64_t index);
 void sxt_dense_set(const sxt_tensor *tensor, uint64_t index, double value);
 void sxt_dense_fill(const sxt_tensor *tensor, double value);

@@ -7,8 +7,9 @@
 #include "core/op.h"
 #include "support/trial.h"
 
-// What a byte is to the descriptions that were run: nothing they may write, an element that they must, or may, write.
-enum { BYTE_KEPT = 0, BYTE_OUTPUT = 1, BYTE_PARTIAL = 2 };
+// What a byte is to the descriptions that were run: nothing they may write; the first of an element (or block) that they
+// must write, or another of it; of one that they may write.
+enum { BYTE_KEPT = 0, BYTE_OUTPUT = 1, BYTE_REST = 2, BYTE_PARTIAL = 3 };
 
 // Where the tensors of a description are, and what becomes of them.
 typedef struct field {
@@ -22,8 +23,11 @@ typedef struct field {
     { offsetof(sxt_##desc##_desc, name), BYTE_OUTPUT }
 #define PARTLY(desc, name)                                                                                             \
     { offsetof(sxt_##desc##_desc, name), BYTE_PARTIAL }
+#define CACHE(desc)                                                                                                    \
+    READ(desc, cache.k_scale), READ(desc, cache.v_scale), READ(desc, cache.block_table), READ(desc, cache.slots),      \
+        PARTLY(desc, cache.k), PARTLY(desc, cache.v)
 
-enum { MAX_FIELDS = 8 };
+enum { MAX_FIELDS = 15 };
 
 static const struct {
     uint32_t bytes, field_count;
@@ -35,14 +39,18 @@ static const struct {
                       WRITTEN(norm, residual_out)}},
     [SXT_OP_ROPE] = {sizeof(sxt_rope_desc), 3, {READ(rope, x), READ(rope, positions), WRITTEN(rope, y)}},
     [SXT_OP_QK_NORM_ROPE] = {sizeof(sxt_qk_norm_rope_desc),
-                             7,
-                             {READ(qk_norm_rope, q), READ(qk_norm_rope, k), READ(qk_norm_rope, q_weight),
-                              READ(qk_norm_rope, k_weight), READ(qk_norm_rope, positions), WRITTEN(qk_norm_rope, q_out),
-                              WRITTEN(qk_norm_rope, k_out)}},
-    [SXT_OP_KV_WRITE] = {sizeof(sxt_kv_write_desc),
-                         5,
-                         {READ(kv_write, k), READ(kv_write, v), READ(kv_write, slots), PARTLY(kv_write, k_cache),
-                          PARTLY(kv_write, v_cache)}},
+                             14,
+                             {READ(qk_norm_rope, q), READ(qk_norm_rope, k), READ(qk_norm_rope, v),
+                              READ(qk_norm_rope, q_weight), READ(qk_norm_rope, k_weight), READ(qk_norm_rope, positions),
+                              WRITTEN(qk_norm_rope, q_out), WRITTEN(qk_norm_rope, k_out), CACHE(qk_norm_rope)}},
+    [SXT_OP_KV_WRITE] = {sizeof(sxt_kv_write_desc), 8, {READ(kv_write, k), READ(kv_write, v), CACHE(kv_write)}},
+    [SXT_OP_KV_SHIFT] = {sizeof(sxt_kv_shift_desc),
+                         3,
+                         {READ(kv_shift, k_scale), READ(kv_shift, deltas), PARTLY(kv_shift, k)}},
+    [SXT_OP_KV_COPY] = {sizeof(sxt_kv_copy_desc),
+                        6,
+                        {READ(kv_copy, k_from), READ(kv_copy, v_from), READ(kv_copy, from), READ(kv_copy, to),
+                         PARTLY(kv_copy, k_to), PARTLY(kv_copy, v_to)}},
     [SXT_OP_ATTENTION] = {sizeof(sxt_attention_desc),
                           8,
                           {READ(attention, q), READ(attention, k), READ(attention, v), READ(attention, bias),
@@ -60,6 +68,10 @@ static sxt_result record(sxt_stream *stream, sxt_op op, const void *desc) {
         return sxt_qk_norm_rope(stream, desc);
     case SXT_OP_KV_WRITE:
         return sxt_kv_write(stream, desc);
+    case SXT_OP_KV_SHIFT:
+        return sxt_kv_shift(stream, desc);
+    case SXT_OP_KV_COPY:
+        return sxt_kv_copy(stream, desc);
     case SXT_OP_ATTENTION:
         return sxt_attention(stream, desc);
     case SXT_OP_COUNT:
@@ -89,10 +101,13 @@ static void mark_outputs(sxt_test_trial *trial, const sxt_test_step *step) {
         const field *f = &ops[step->op].fields[i];
         const sxt_tensor *tensor = (const sxt_tensor *)((const char *)step->desc + f->offset);
         if (!tensor->buffer || f->byte == BYTE_KEPT) continue;
-        const uint32_t size = sxt_type_size(tensor->type);
+        const uint32_t size = sxt_type_size(tensor->type), block = sxt_type_block(tensor->type);
         uint8_t *outputs = find_block(trial, tensor->buffer)->outputs + tensor->offset_bytes;
-        for (uint64_t n = 0; n < sxt_test_count(tensor); n++)
-            memset(outputs + sxt_test_element(tensor, n) * size, f->byte, size);
+        for (uint64_t n = 0; n < sxt_test_count(tensor); n += block) {
+            uint8_t *element = outputs + sxt_test_element(tensor, n) / block * size;
+            memset(element, f->byte == BYTE_OUTPUT ? BYTE_REST : f->byte, size);
+            element[0] = f->byte;
+        }
     }
 }
 
@@ -171,6 +186,12 @@ void sxt_test_run_op(sxt_test_trial *trial, sxt_op op, const void *desc) {
     sxt_test_require(trial, sxt_test_check_memory(trial));
 }
 
+// Bytes by which an element that nobody wrote is told from all others: of a block, its scale. An fp8 number may be
+// anything.
+static uint32_t telling_bytes(uint32_t element_bytes) {
+    return element_bytes <= 1 ? 0 : element_bytes == 4 ? 4 : 2;
+}
+
 // The first byte of a block that is wrong, in words, or NULL.
 static const char *check_block(sxt_test_trial *trial, const sxt_test_block *block, sxt_test_side side) {
     const char *device = side == SXT_TEST_DEVICE ? "device" : "reference";
@@ -184,8 +205,8 @@ static const char *check_block(sxt_test_trial *trial, const sxt_test_block *bloc
             return trial->problem;
         }
         const uint16_t pattern[2] = {SXT_TEST_POISON, SXT_TEST_POISON};
-        if (block->outputs[i] == BYTE_OUTPUT && memcmp(now + i, pattern, block->element_bytes) == 0 &&
-            i % block->element_bytes == 0) {
+        const uint32_t telling = telling_bytes(block->element_bytes);
+        if (block->outputs[i] == BYTE_OUTPUT && telling > 0 && memcmp(now + i, pattern, telling) == 0) {
             snprintf(trial->problem, sizeof trial->problem, "the %s left an element of %s at byte %llu unwritten",
                      device, block->name, (unsigned long long)i);
             return trial->problem;
@@ -205,11 +226,20 @@ const char *sxt_test_check_memory(sxt_test_trial *trial) {
 
 const char *sxt_test_check_bits(sxt_test_trial *trial, sxt_test_side side_a, const sxt_tensor *a, sxt_test_side side_b,
                                 const sxt_tensor *b) {
-    for (uint64_t n = 0; n < sxt_test_count(a); n++) {
-        const uint32_t bits_a = sxt_test_get_bits(trial, side_a, a, n), bits_b = sxt_test_get_bits(trial, side_b, b, n);
-        if (bits_a == bits_b) continue;
-        snprintf(trial->problem, sizeof trial->problem, "element %llu of %s is 0x%x, of %s 0x%x", (unsigned long long)n,
-                 find_block(trial, a->buffer)->name, bits_a, find_block(trial, b->buffer)->name, bits_b);
+    const uint32_t size = sxt_type_size(a->type);
+    for (uint64_t n = 0; n < sxt_test_count(a); n += sxt_type_block(a->type)) {
+        const uint8_t *of_a = sxt_test_bytes(trial, side_a, a, n), *of_b = sxt_test_bytes(trial, side_b, b, n);
+        if (memcmp(of_a, of_b, size) == 0) continue;
+        uint32_t byte = 0, bits_a = 0, bits_b = 0;
+        while (of_a[byte] == of_b[byte])
+            byte++;
+        byte = size > sizeof bits_a ? byte : 0;
+        const uint32_t shown = size > sizeof bits_a ? 1 : size;
+        memcpy(&bits_a, of_a + byte, shown);
+        memcpy(&bits_b, of_b + byte, shown);
+        snprintf(trial->problem, sizeof trial->problem, "element %llu of %s is 0x%x at byte %u, of %s 0x%x",
+                 (unsigned long long)n, find_block(trial, a->buffer)->name, bits_a, byte,
+                 find_block(trial, b->buffer)->name, bits_b);
         return trial->problem;
     }
     return NULL;

@@ -40,9 +40,12 @@ void sxt_test_trial_init(sxt_test_trial *trial, sxt_test_bench *bench, uint64_t 
     bench->log.text[0] = 0;
 }
 
+uint64_t sxt_test_group(uint64_t seed) {
+    return (seed > 0 ? seed - 1 : 0) / SXT_TEST_GROUP;
+}
+
 sxt_test_rng sxt_test_group_rng(uint64_t seed) {
-    enum { GROUP = 128 };
-    return sxt_test_rng_make(~(seed / GROUP));
+    return sxt_test_rng_make(~sxt_test_group(seed));
 }
 
 void sxt_test_trial_finish(sxt_test_trial *trial) {
@@ -84,8 +87,7 @@ static void poison(uint8_t *image, uint64_t bytes) {
         memcpy(image + i, &pattern, 2);
 }
 
-// Gives `tensor`, complete but for its buffer, memory of its own. `skip` elements (q8_0: blocks) lie before it, past
-// the canary.
+// Gives `tensor`, complete but for its buffer, memory of its own. `skip` bytes lie before it, past the canary.
 static void make_block(sxt_test_trial *trial, const char *name, uint64_t skip, sxt_tensor *tensor) {
     cr_assert(trial->block_count < SXT_TEST_BLOCKS, "too many tensors in a trial");
     sxt_test_block *block = &trial->blocks[trial->block_count++];
@@ -94,7 +96,7 @@ static void make_block(sxt_test_trial *trial, const char *name, uint64_t skip, s
     for (int i = 0; i < 4; i++)
         extent += tensor->shape[i] > 0 ? (tensor->shape[i] - 1) * tensor->strides[i] : 0;
     extent = (extent + sxt_type_block(tensor->type) - 1) / sxt_type_block(tensor->type);
-    tensor->offset_bytes = SXT_TEST_CANARY_BYTES + skip * size;
+    tensor->offset_bytes = SXT_TEST_CANARY_BYTES + skip;
     // Rounded up so that the pattern covers it.
     block->bytes = (tensor->offset_bytes + extent * size + SXT_TEST_CANARY_BYTES + 1) & ~(uint64_t)1;
     block->name = name;
@@ -145,7 +147,8 @@ sxt_tensor sxt_test_place(sxt_test_trial *trial, const char *name, sxt_type type
         tensor.strides[order[i]] = span > 0 ? span : 1;
         span = tensor.strides[order[i]] * (tensor.shape[order[i]] > 0 ? tensor.shape[order[i]] : 1);
     }
-    make_block(trial, name, layout == SXT_TEST_DENSE ? 0 : step / block * sxt_test_below(rng, 16), &tensor);
+    const uint32_t unit = block > 1 && layout == SXT_TEST_ODD ? 2 : step / block * sxt_type_size(type);
+    make_block(trial, name, layout == SXT_TEST_DENSE ? 0 : unit * sxt_test_below(rng, 16), &tensor);
     return tensor;
 }
 
@@ -158,7 +161,7 @@ static sxt_test_block *block_of(const sxt_test_trial *trial, const sxt_tensor *t
 
 sxt_tensor sxt_test_like(sxt_test_trial *trial, const char *name, const sxt_tensor *like) {
     sxt_tensor tensor = *like;
-    make_block(trial, name, (like->offset_bytes - SXT_TEST_CANARY_BYTES) / sxt_type_size(like->type), &tensor);
+    make_block(trial, name, like->offset_bytes - SXT_TEST_CANARY_BYTES, &tensor);
     memcpy(block_of(trial, &tensor)->images[SXT_TEST_INITIAL], block_of(trial, like)->images[SXT_TEST_INITIAL],
            block_of(trial, like)->bytes);
     return tensor;
@@ -184,38 +187,38 @@ uint64_t sxt_test_at(const sxt_tensor *tensor, uint32_t batch, uint32_t token, u
     return (((uint64_t)batch * shape[1] + token) * shape[2] + head) * shape[3] + channel;
 }
 
-// Not for q8_0, whose elements have no addresses of their own.
-static uint8_t *address(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n) {
-    const uint64_t element = sxt_test_element(tensor, n);
-    return block_of(trial, tensor)->images[side] + tensor->offset_bytes + element * sxt_type_size(tensor->type);
+uint8_t *sxt_test_bytes(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n) {
+    const uint64_t block = sxt_test_element(tensor, n) / sxt_type_block(tensor->type);
+    return block_of(trial, tensor)->images[side] + tensor->offset_bytes + block * sxt_type_size(tensor->type);
 }
 
-// Whole blocks of q8_0: numbers of ±127 parts of a scale such that they have about that deviation.
+// Whole blocks: any quants there are, and scales such that they have about that deviation.
 static void fill_blocks(sxt_test_trial *trial, const sxt_tensor *tensor, double deviation) {
-    uint8_t *data = block_of(trial, tensor)->images[SXT_TEST_INITIAL] + tensor->offset_bytes;
-    for (uint64_t n = 0; n < sxt_test_count(tensor); n += 32) {
-        uint8_t *block = data + sxt_test_element(tensor, n) / 32 * 34;
-        const uint16_t scale = sxt_f16_from_double(deviation * sxt_test_uniform(&trial->rng, 0.5, 1.5) / 73);
+    const bool q8_0 = tensor->type == SXT_TYPE_Q8_0;
+    for (uint64_t n = 0; n < sxt_test_count(tensor); n += sxt_type_block(tensor->type)) {
+        uint8_t *block = sxt_test_bytes(trial, SXT_TEST_INITIAL, tensor, n);
+        const double scale_of_one = sxt_test_uniform(&trial->rng, 0.5, 1.5) / (q8_0 ? 73 : -4.6);
+        const uint16_t scale = sxt_f16_from_double(deviation * scale_of_one);
         memcpy(block, &scale, sizeof scale);
-        for (uint32_t i = 0; i < 32; i++)
-            block[2 + i] = (uint8_t)(sxt_test_below(&trial->rng, 255) - 127);
+        for (uint32_t i = 2; i < sxt_type_size(tensor->type); i++)
+            block[i] = (uint8_t)(q8_0 ? sxt_test_below(&trial->rng, 255) - 127 : sxt_test_below(&trial->rng, 256));
     }
 }
 
 void sxt_test_set(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, double value) {
-    sxt_store(tensor->type, address(trial, SXT_TEST_INITIAL, tensor, n), 0, value);
+    sxt_store(tensor->type, sxt_test_bytes(trial, SXT_TEST_INITIAL, tensor, n), 0, value);
 }
 
 void sxt_test_set_int(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, int32_t value) {
-    memcpy(address(trial, SXT_TEST_INITIAL, tensor, n), &value, sizeof value);
+    memcpy(sxt_test_bytes(trial, SXT_TEST_INITIAL, tensor, n), &value, sizeof value);
 }
 
 void sxt_test_set_bits(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, uint32_t bits) {
-    memcpy(address(trial, SXT_TEST_INITIAL, tensor, n), &bits, sxt_type_size(tensor->type));
+    memcpy(sxt_test_bytes(trial, SXT_TEST_INITIAL, tensor, n), &bits, sxt_type_size(tensor->type));
 }
 
 void sxt_test_fill_normal(sxt_test_trial *trial, const sxt_tensor *tensor, double mean, double deviation) {
-    if (tensor->type == SXT_TYPE_Q8_0) {
+    if (sxt_type_block(tensor->type) > 1) {
         fill_blocks(trial, tensor, deviation);
         return;
     }
@@ -223,9 +226,21 @@ void sxt_test_fill_normal(sxt_test_trial *trial, const sxt_tensor *tensor, doubl
         sxt_test_set(trial, tensor, n, mean + deviation * sxt_test_normal(&trial->rng));
 }
 
+void sxt_test_fill_bits(sxt_test_trial *trial, const sxt_tensor *tensor) {
+    for (uint64_t n = 0; n < sxt_test_count(tensor); n += sxt_type_block(tensor->type)) {
+        uint8_t *bytes = sxt_test_bytes(trial, SXT_TEST_INITIAL, tensor, n);
+        for (uint32_t i = 0; i < sxt_type_size(tensor->type); i++)
+            bytes[i] = (uint8_t)sxt_test_bits(&trial->rng);
+    }
+}
+
 void sxt_test_fill(sxt_test_trial *trial, const sxt_tensor *tensor, double value) {
-    for (uint64_t n = 0; n < sxt_test_count(tensor); n++)
-        sxt_test_set(trial, tensor, n, value);
+    double block[32];
+    for (int i = 0; i < 32; i++)
+        block[i] = value;
+    for (uint64_t n = 0; n < sxt_test_count(tensor); n += sxt_type_block(tensor->type))
+        sxt_encode(tensor->type, block, sxt_type_block(tensor->type),
+                   sxt_test_bytes(trial, SXT_TEST_INITIAL, tensor, n));
 }
 
 void sxt_test_fill_from(sxt_test_trial *trial, const sxt_tensor *tensor, const sxt_tensor *from) {
@@ -234,7 +249,8 @@ void sxt_test_fill_from(sxt_test_trial *trial, const sxt_tensor *tensor, const s
 }
 
 double sxt_test_get(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n) {
-    return sxt_load(tensor->type, address(trial, side, tensor, n), 0);
+    const uint64_t in_block = sxt_test_element(tensor, n) % sxt_type_block(tensor->type);
+    return sxt_load(tensor->type, sxt_test_bytes(trial, side, tensor, n), in_block);
 }
 
 double *sxt_test_values(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor) {
@@ -248,12 +264,12 @@ double *sxt_test_values(const sxt_test_trial *trial, sxt_test_side side, const s
 
 int32_t sxt_test_get_int(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n) {
     int32_t value;
-    memcpy(&value, address(trial, side, tensor, n), sizeof value);
+    memcpy(&value, sxt_test_bytes(trial, side, tensor, n), sizeof value);
     return value;
 }
 
 uint32_t sxt_test_get_bits(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n) {
     uint32_t bits = 0;
-    memcpy(&bits, address(trial, side, tensor, n), sxt_type_size(tensor->type));
+    memcpy(&bits, sxt_test_bytes(trial, side, tensor, n), sxt_type_size(tensor->type));
     return bits;
 }

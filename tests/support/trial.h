@@ -10,7 +10,8 @@
 #include "support/device.h"
 #include "support/random.h"
 
-// A NaN as f16, as bf16, as either half of an f32, and as an i32 an index far outside of everything.
+// A NaN as f16, as bf16, as either half of an f32, as the scale of a block, and as an i32 an index far outside of
+// everything.
 enum { SXT_TEST_POISON = 0x7fe5, SXT_TEST_CANARY_BYTES = 4096, SXT_TEST_BLOCKS = 32 };
 
 typedef enum sxt_test_side {
@@ -24,7 +25,7 @@ typedef enum sxt_test_layout {
     SXT_TEST_ANY = 0, // each tensor in one of the ways below
     SXT_TEST_DENSE,
     SXT_TEST_QUADS, // any order of dims, gaps between rows, all in steps of four elements
-    SXT_TEST_ODD,   // in steps of one
+    SXT_TEST_ODD,   // in steps of one; blocks start at any even byte
 } sxt_test_layout;
 
 // The two devices, for as many trials as a test likes.
@@ -79,18 +80,29 @@ sxt_tensor sxt_test_like(sxt_test_trial *trial, const char *name, const sxt_tens
 // on lavapipe a pipeline costs a second, a case a millisecond. The numbers that a group shares.
 sxt_test_rng sxt_test_group_rng(uint64_t seed);
 
+// The group's number: 0 for the first SXT_TEST_GROUP seeds from 1 on. Those of a suite are counted through for what it
+// must not leave to chance.
+enum { SXT_TEST_GROUP = 128 };
+uint64_t sxt_test_group(uint64_t seed);
+
 // Elements of a tensor are numbered in dense order, whatever its strides. Strides must be explicit.
 uint64_t sxt_test_count(const sxt_tensor *tensor);
 uint64_t sxt_test_element(const sxt_tensor *tensor, uint64_t n);
 uint64_t sxt_test_at(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head, uint32_t channel);
 
-// Set elements before a run; floats are rounded to the tensor's type.
+// Where element n is in memory: of types with blocks, its block.
+uint8_t *sxt_test_bytes(const sxt_test_trial *trial, sxt_test_side side, const sxt_tensor *tensor, uint64_t n);
+
+// Set elements before a run; floats are rounded to the tensor's type. Not for types with blocks, but for the fills.
 void sxt_test_set(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, double value);
 void sxt_test_set_int(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, int32_t value);
 void sxt_test_set_bits(sxt_test_trial *trial, const sxt_tensor *tensor, uint64_t n, uint32_t bits);
 void sxt_test_fill_normal(sxt_test_trial *trial, const sxt_tensor *tensor, double mean,
-                          double deviation); // q8_0: mean 0
+                          double deviation); // types with blocks: mean 0
 void sxt_test_fill(sxt_test_trial *trial, const sxt_tensor *tensor, double value);
+
+// Any bits in every element: all NaNs, all codes, all scales of blocks.
+void sxt_test_fill_bits(sxt_test_trial *trial, const sxt_tensor *tensor);
 
 // Copies an element for element from `from`, of the same count, as it was initially.
 void sxt_test_fill_from(sxt_test_trial *trial, const sxt_tensor *tensor, const sxt_tensor *from);
@@ -125,7 +137,8 @@ void sxt_test_download(sxt_test_trial *trial);
 // A problem found in the memory of either side after a run, or NULL if there is none.
 const char *sxt_test_check_memory(sxt_test_trial *trial);
 
-// Problem: the two tensors, of the same shape and type, differ in the bits of an element. NULL if they do not.
+// Problem: the two tensors, of the same shape and type, differ in the bits of an element, or of a block. NULL if they do
+// not.
 const char *sxt_test_check_bits(sxt_test_trial *trial, sxt_test_side side_a, const sxt_tensor *a, sxt_test_side side_b,
                                 const sxt_tensor *b);
 

@@ -1,0 +1,64 @@
+// sxt_measure_fma: a kernel that only multiplies and adds, timed by the device's clock.
+#include "kernels/kernels.h"
+
+#include "interface/rate.h"
+#include "vulkan/vulkan.h"
+
+#include <math.h>
+#include <string.h>
+
+// A CPU is kept busy by some workgroups for each of its cores, a big GPU by 2^18 invocations.
+static void plan_rate(const sxt_caps *caps, uint32_t trips, sxt_plan *out_plan) {
+    memset(out_plan, 0, sizeof *out_plan);
+    sxt_dispatch *dispatch = &out_plan->dispatches[0];
+    const struct sxt_rate_push push = {.trips = trips, .factor = 0.999f, .addend = 0.001f, .never = INFINITY};
+    dispatch->shader = SXT_SHADER_RATE;
+    dispatch->spec_count = SXT_RATE_SPEC_COUNT;
+    dispatch->spec[SXT_RATE_SPEC_GROUP] = sxt_plan_group(caps);
+    dispatch->binding_count = 1;
+    dispatch->bindings[0].written = true; // any buffer does: nothing is
+    sxt_plan_push(dispatch, &push, sizeof push);
+    sxt_plan_grid(caps, caps->software ? 256 : 2048, dispatch->groups);
+    out_plan->dispatch_count = 1;
+    sxt_plan_name(out_plan, "rate trips %u", trips);
+}
+
+static double operations(const sxt_plan *plan, uint32_t trips) {
+    const sxt_dispatch *d = &plan->dispatches[0];
+    double invocations = (double)d->groups[0] * d->groups[1] * d->spec[SXT_RATE_SPEC_GROUP];
+    return invocations * trips * 2.0 * 4.0 * SXT_RATE_ACCUMULATORS * SXT_RATE_STEPS;
+}
+
+static sxt_result time_rate(sxt_stream *stream, const sxt_plan *plan, double *out_us) {
+    uint32_t from, to;
+    uint64_t ticket;
+    sxt_result result = sxt_stream_timestamp(stream, &from);
+    if (result == SXT_OK) result = sxt_vulkan_stream_run(stream, plan);
+    if (result == SXT_OK) result = sxt_stream_timestamp(stream, &to);
+    if (result == SXT_OK) result = sxt_stream_submit(stream, &ticket);
+    if (result == SXT_OK) result = sxt_device_wait(stream->device, ticket, UINT64_MAX);
+    if (result == SXT_OK) result = sxt_stream_elapsed(stream, from, to, out_us);
+    if (result != SXT_OK) sxt_stream_reset(stream);
+    return result;
+}
+
+sxt_result sxt_vulkan_measure_fma(sxt_device *device, double *out_flops) {
+    enum { REPETITIONS = 5 };
+    const double enough_us = 4000; // of one dispatch: far above what a submission costs, far below a device's patience
+    sxt_stream *stream = NULL;
+    sxt_result result = sxt_stream_create(device, &stream);
+    double best = 0, us = 0;
+    for (uint32_t trips = 16; result == SXT_OK; trips *= 4) {
+        sxt_plan plan;
+        plan_rate(&device->info.caps, trips, &plan);
+        result = time_rate(stream, &plan, &us); // compiles, the first time
+        for (int i = 0; i < REPETITIONS && result == SXT_OK; i++) {
+            result = time_rate(stream, &plan, &us);
+            if (result == SXT_OK && us > 0) best = fmax(best, operations(&plan, trips) / us * 1e6);
+        }
+        if (us >= enough_us || trips >= 1u << 20) break;
+    }
+    sxt_stream_destroy(&stream);
+    if (result == SXT_OK) *out_flops = best;
+    return result;
+}
