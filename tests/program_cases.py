@@ -6,7 +6,7 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
-from program import (DEVICE, Folder, attention_case, decode, encode, expect, expect_exit, finish, floats, integers,
+from program import (DEVICE, Folder, attention_case, count, decode, encode, expect, expect_exit, finish, floats, integers,
                      unpack_floats)
 
 folder = Folder()
@@ -14,6 +14,12 @@ folder = Folder()
 
 def checks(what, tensors, *options, **metadata):
     return expect_exit(0, what, "run", folder.file(encode(tensors, metadata)), "--check", *DEVICE, *options)
+
+
+def ones(shape, value):
+    """A tensor that is the same everywhere."""
+    number = count(shape)
+    return "F32", shape, struct.pack(f"<{number}f", *[value] * number)
 
 
 # ── Every op and its options ──
@@ -42,9 +48,65 @@ sides = {"q": floats([3, 4, 16], 1), "k": floats([3, 2, 16], 2), "positions": in
 for norm in ["rms", "layer", "l2", "none"]:
     checks(f"qk_norm_rope {norm}", {**sides, "q_weight": floats([16], 3), "k_weight": floats([2, 1], 4)},
            op="qk_norm_rope", norm=norm, eps="1e-6")
+for scaling, more, options in [
+        ("ntk", {}, {"factor": "4"}), ("dynamic_ntk", {}, {"factor": "2", "length": "9000", "original_context": "4096"}),
+        ("llama3", {}, {"factor": "8", "low_freq_factor": "1", "high_freq_factor": "4", "original_context": "8192"}),
+        ("longrope", {"short_factors": ones([8], 1.5), "long_factors": ones([8], 30)},
+         {"length": "5000", "original_context": "4096", "max_context": "131072"})]:
+    for op, tensors in [("rope", {"x": floats([5, 2, 16]), "positions": integers(range(5))}), ("qk_norm_rope", sides),
+                        ("attention", attention_case(d=16, positions=integers(range(5)))),
+                        ("kv_shift", {"k": floats([5, 2, 16]), "deltas": integers([0, 1, -9, 0, 7])})]:
+        checks(f"{op} scaled by {scaling}", {**tensors, **more}, op=op, scaling=scaling, pairing="half", **options)
+
+# ── Caches ──
+wide = {"q": floats([4, 4, 64], 1), "k": floats([4, 2, 64], 2), "positions": integers([5, 6, 7, 8]),
+        "q_weight": floats([64], 3), "k_weight": floats([64], 4)}
 checks("kv_write",
        {"k": floats([4, 2, 8], 1), "v": floats([4, 2, 12], 2, "BF16"), "slots": integers([5, -1, 0, 99])},
        op="kv_write", kv_type="f16", rows="7")
+checks("kv_write of values alone", {"v": floats([4, 2, 8], 1)}, op="kv_write", first_row="3")
+for k_type, v_type in [("f32", "q8_0"), ("q4_0", "f16"), ("fp8_e4m3", "bf16"), ("q8_0", "q4_0")]:
+    both = {"k": floats([4, 2, 64], 5), "v": floats([4, 2, 32], 6)}
+    scaled = {"k_scale": ones([2], 0.25)} if k_type == "fp8_e4m3" else {}
+    checks(f"kv_write to {k_type} and {v_type}", {**both, **scaled, "slots": integers([3, 3, -1, 0])},
+           op="kv_write", k_type=k_type, v_type=v_type, layout="2")
+    checks(f"kv_write to pages of {k_type} and {v_type}", {**both, **scaled, "block_table": integers([2, -1, 0])},
+           op="kv_write", k_type=k_type, v_type=v_type, page_size="3", first_row="1", page_count="5")
+    checks(f"qk_norm_rope into {k_type} and {v_type}", {**wide, **scaled, "v": both["v"]},
+           op="qk_norm_rope", eps="1e-6", k_type=k_type, v_type=v_type, rows="6", first_row="2")
+    checks(f"qk_norm_rope into pages of {k_type} and {v_type}",
+           {**wide, **scaled, "v": both["v"], "slots": integers([4, 0, 9, -1]), "block_table": integers([1, 0])},
+           op="qk_norm_rope", k_type=k_type, v_type=v_type, page_size="3", normalise_v="true")
+    checks(f"kv_shift of {k_type}", {"k": both["k"], **scaled, "deltas": integers([0, -3, 1000000, 0])},
+           op="kv_shift", k_type=k_type, pairing="interleaved", rotary_dim="32")
+    checks(f"kv_copy of {k_type} and {v_type}", {**both, "from": integers([2, 3, -1, 9]), "to": integers([0, 1, 1, 1])},
+           op="kv_copy", k_type=k_type, v_type=v_type)
+checks("qk_norm_rope without a rotation", {name: wide[name] for name in ["q", "k"]}, op="qk_norm_rope", pairing="none")
+checks("qk_norm_rope of q alone, to codes", {name: wide[name] for name in ["q", "positions"]},
+       op="qk_norm_rope", out_type="q8_0")
+checks("qk_norm_rope of v alone", {"v": floats([4, 2, 64])}, op="qk_norm_rope", normalise_v="true", v_type="f16")
+checks("kv_copy of pages to another cache",
+       {"k": floats([3, 2, 2, 8], 1), "k_to": floats([5, 2, 2, 8], 2), "from": integers([2, 0]), "to": integers([4, 1])},
+       op="kv_copy", pages="true", kv_type="bf16")
+
+# Codes are bytes in a file, and numbers beside them; both are taken again, as what is expected and as a cache.
+path, out = folder.file(encode({"k": floats([3, 2, 64])}, {"op": "kv_write", "kv_type": "q8_0"})), folder.name("kv.safetensors")
+result = expect_exit(0, "kv_write -o", "run", path, "-o", out, "--check", *DEVICE)
+expect("bit for bit" in result.stdout, "a cache that was written is checked to the bit", result)
+stored, _ = decode(folder.read("kv.safetensors"))
+expect({name: entry[:2] for name, entry in stored.items()} ==
+       {"k_cache": ("U8", [3, 2, 68]), "k_cache_f32": ("F32", [3, 2, 64])}, "a cache has names, types and shapes")
+checks("what a cache has is what is expected", {"k": floats([3, 2, 64]), **stored}, op="kv_write", kv_type="q8_0")
+checks("a cache's bytes are turned", {"k": stored["k_cache"], "deltas": integers([1, 0, -1])}, op="kv_shift", k_type="q8_0")
+checks("a cache's bytes are copied", {"k": stored["k_cache"], "from": integers([2]), "to": integers([0])},
+       op="kv_copy", k_type="q8_0")
+wrong = bytearray(stored["k_cache"][2])
+wrong[40] ^= 0x40
+path = folder.file(encode({"k": floats([3, 2, 64]), "k_cache": ("U8", [3, 2, 68], bytes(wrong))},
+                          {"op": "kv_write", "kv_type": "q8_0"}))
+result = expect_exit(1, "a cache with a wrong byte", "run", path, "--check", *DEVICE)
+expect("FAIL" in result.stdout, "a cache with a wrong byte: says FAIL", result)
+
 checks("attention", attention_case(), op="attention")
 checks("attention with rows that see nothing", attention_case(tq=9, tk=4), op="attention", causal="true", scale="0.3")
 checks("attention on another width of v", attention_case(dv=20), op="attention", out_type="f16", layout="9")
@@ -63,6 +125,8 @@ checks("attention on a batch",
        op="attention", pairing="half", causal="true")
 # Queries fewer than keys take the last positions.
 turned = attention_case(tq=3, tk=7, positions=integers(range(10, 17)), q_weight=floats([8], 5), k_weight=floats([8], 6))
+wide = attention_case(tq=3, tk=7, d=32, dv=32, positions=integers(range(10, 17)))
+checks("pipeline into q8_0", wide, op="attention", pairing="half", norm="rms", eps="1e-6", kv_type="q8_0")
 for kv_type in ["f32", "f16", "bf16"]:
     checks(f"pipeline into {kv_type}", turned,
            op="attention", pairing="interleaved", norm="rms", eps="1e-6", kv_type=kv_type)

@@ -11,10 +11,15 @@ from program import DEVICE, Folder, expect, expect_exit, expect_refused, finish,
 
 WRONG = sys.argv[2]  # a library that makes attention wrong when it is preloaded; "" where that cannot be
 COMMANDS = ["demo", "devices", "run", "verify", "bench", "shaders"]
-BENCH_NAMES = """rms_norm.f32.4096x512 rms_norm.f32.1024x4096 l2_norm.f32.128x16384 rope.half.f32.128x32x512
-    rope.interleaved.f32.128x32x512 qk_norm_rope_kv.qwen3-8b.t512 qk_norm_rope_kv.qwen3-8b.t1 attn.qwen3-0.6b.prefill512
-    attn.qwen3-0.6b.prefill1k attn.llama3-8b.chunk128@2k attn.flux.full1k attn.vit-l.full577 attn.gemma3-4b.prefill256
-    attn.qwen3-8b.decode@4k attn.qwen3-8b.decode@32k attn.qwen3-8b.decode@4k.q8 attn.gptoss.decode@4k.d64""".split()
+BENCH_NAMES = """rms_norm.f32.4096x512 rms_norm.f32.1024x4096 l2_norm.f32.128x16384 norm.layer.adaln.f32.3072x512
+    norm.rms.residual.f16.4096x512 norm.rms.f32.65536x32 rope.half.f32.128x32x512 rope.interleaved.f32.128x32x512
+    rope.yarn.half.f16.128x32x512 rope.mrope.f32.128x32x512 rope.partial64.f32.128x32x512 qk_norm_rope_kv.qwen3-8b.t512
+    qk_norm_rope_kv.qwen3-8b.t1 qk_norm_rope_kv.qwen3-8b.t512.q8 qk_norm_rope_kv.qwen3-8b.t512.fp8
+    qk_norm_rope_kv.qwen3-8b.t512.paged qk_norm_rope.flux.t512 kv_write.f16.8x128x512 kv_shift.f16.8x128x4096
+    kv_shift.q8.8x128x4096 kv_copy.f16.8x128x1024 attn.qwen3-0.6b.prefill512 attn.qwen3-0.6b.prefill1k
+    attn.llama3-8b.chunk128@2k attn.flux.full1k attn.vit-l.full577 attn.gemma3-4b.prefill256 attn.qwen3-8b.decode@4k
+    attn.qwen3-8b.decode@32k attn.qwen3-8b.decode@4k.q8 attn.gptoss.decode@4k.d64""".split()
+FAMILIES = ["norm", "rope", "qk_norm_rope", "kv_write", "kv_shift", "kv_copy", "attention", "pipeline"]
 
 folder = Folder()
 on_reference = bool(DEVICE)
@@ -65,8 +70,8 @@ if len(listed) > 1:
 cases = 3 if quick else 10
 result = expect_exit(0, "verify", "verify", "--cases", cases, "--seed", 3, *DEVICE)
 expect(re.search(r"^seed +3$", result.stdout, re.M), "verify prints its seed", result)
-lines = re.findall(rf"^\S+ +ok +{cases} cases", result.stdout, re.M)
-expect(len(lines) == 6, "verify has a line for each family", result)
+lines = re.findall(rf"^(\S+) +ok +{cases} cases", result.stdout, re.M)
+expect(lines == FAMILIES, "verify has a line for each family", result)
 again = run("verify", "--cases", cases, "--seed", 3, *DEVICE)
 expect(again.stdout == result.stdout, "verify: the same seed gives the same errors to the last digit", again)
 if WRONG and not on_reference:

@@ -149,9 +149,104 @@ refused_meta("frequency factors of the wrong length", "freq_factors",
              {**turned, "freq_factors": floats([3])}, pairing="half")
 refused_meta("a negative frequency factor", "",
              {**turned, "freq_factors": ("F32", [4], struct.pack("<4f", 1, -1, 1, 1))}, pairing="half")
+# ── Caches, shifts, copies and scalings that make no sense ──
+KV = {"k": floats([3, 2, 64]), "v": floats([3, 2, 32])}
+FUSED = {"q": floats([3, 4, 64]), **KV, "positions": integers([0, 1, 2])}
+SHIFT = {"k": floats([3, 2, 64]), "deltas": integers([1, 0, -1])}
+COPY = {"k": floats([3, 2, 64]), "from": integers([2]), "to": integers([0])}
+CASES = {"kv_write": KV, "qk_norm_rope": FUSED, "kv_shift": SHIFT, "kv_copy": COPY}
+for op, tensors in CASES.items():
+    accepted = run("run", folder.file(encode(tensors, {"op": op})), "--check", *REFERENCE)
+    expect(accepted.returncode == 0, f"the {op} that wrong ones are made from is right", accepted)
+
+
+def refused_op(what, says, op, change=None, drop=None, **metadata):
+    tensors = {**CASES[op], **(change or {})}
+    tensors.pop(drop, None)
+    refused(f"{op}: {what}", encode(tensors, {"op": op, **metadata}), says=says)
+
+
 for rows in ["429496729", "4294967295"]:
     refused(f"a cache of {rows} rows", encode({"k": floats([1, 2, 4])}, {"op": "kv_write", "rows": rows}), says="rows")
 refused("a slot far away", encode({"k": floats([1, 2, 4]), "slots": integers([2147483647])}, {"op": "kv_write"}))
+for op in ["kv_write", "qk_norm_rope"]:
+    for key, values in {"k_type": ["i32", "", "fp8"], "v_type": ["Q4_0"], "kv_type": ["u8"], "rows": ["-1", "1.5"],
+                        "page_size": ["-1", "x"], "first_row": ["-1", "4294967296"]}.items():
+        for value in values:
+            refused_op(f"{key} = '{value}'", f"'{key}'", op, **{key: value})
+    refused_op("fewer rows than tokens", "first_row", op, rows="2")
+    refused_op("tokens past the last row", "first_row", op, rows="3", first_row="1")
+    refused_op("a block_table without a page_size", "page_size", op, {"block_table": integers([0])})
+    refused_op("a page_size without a block_table", "block_table", op, page_size="4")
+    refused_op("pages and rows", "rows", op, {"block_table": integers([0])}, page_size="4", rows="4")
+    refused_op("more pages than memory", "rows", op, {"block_table": integers([2147483647])}, page_size="256")
+    refused_op("a page_size near 2^32", "rows", op, {"block_table": integers([0])}, page_size="4294967295")
+    refused_op("too few pages", "first_row", op, {"block_table": integers([0])}, page_size="2")
+    refused_op("a block_table of three dims", "block_table", op, {"block_table": integers([0], [1, 1, 1])}, page_size="4")
+    refused_op("block tables of another batch", "block_table", op, {"block_table": integers([0, 1], [2, 1])},
+               page_size="4")
+    refused_op("slots of other tokens", "slots", op, {"slots": integers([0, 1])})
+    refused_op("slots that are numbers", "slots", op, {"slots": floats([3])})
+    refused_op("slots and a first row", "first_row", op, {"slots": integers([0, 1, 2])}, first_row="1")
+    refused_op("blocks of other channels", "k_type", op, {"k": floats([3, 2, 48]), "q": floats([3, 2, 48])}
+               if op == "qk_norm_rope" else {"k": floats([3, 2, 48])}, k_type="q4_0")
+    refused_op("a scale of f16", "k_scale", op, {"k_scale": floats([2])}, k_type="f16")
+    refused_op("scales of other heads", "k_scale", op, {"k_scale": floats([3])}, k_type="fp8_e4m3")
+    refused_op("v of other heads", "'v'", op, {"v": floats([3, 1, 32])})
+    refused_op("an expected cache of another shape", "k_cache", op, {"k_cache": floats([3, 2, 63])})
+    refused_op("an expected cache of bytes", "k_cache", op, {"k_cache": ("U8", [3, 2, 64], bytes(384))}, k_type="f16")
+    refused_op("an expected cache of too few bytes", "k_cache", op, {"k_cache": ("U8", [3, 2, 64], bytes(384))},
+               k_type="q8_0")
+refused("kv_write: nothing", encode({"slots": integers([0])}, {"op": "kv_write"}), says="'k'")
+refused("qk_norm_rope: nothing", encode({"positions": integers([0])}, {"op": "qk_norm_rope"}), says="'q'")
+refused_op("no positions", "positions", "qk_norm_rope", drop="positions")
+refused_op("positions without a rotation", "positions", "qk_norm_rope", pairing="none")
+refused_op("a gain for what is not there", "q_weight", "qk_norm_rope", {"q_weight": floats([64])}, "q")
+refused_op("normalised values without a norm", "normalise_v", "qk_norm_rope", normalise_v="true", norm="none")
+refused_op("k of other tokens", "'k'", "qk_norm_rope", {"k": floats([2, 2, 64])})
+refused_op("v of other tokens", "'v'", "qk_norm_rope", {"v": floats([2, 2, 64])})
+refused_op("codes of other channels", "out_type", "qk_norm_rope",
+           {"q": floats([3, 4, 48]), "k": floats([3, 2, 48])}, out_type="q8_0")
+refused("rope: pairing = none", encode({"x": floats([3, 2, 8]), "positions": integers([0, 1, 2])},
+                                       {"op": "rope", "pairing": "none"}), says="'pairing'")
+refused_op("no deltas", "deltas", "kv_shift", drop="deltas")
+refused_op("deltas of other rows", "deltas", "kv_shift", {"deltas": integers([1, 2])})
+refused_op("float deltas", "deltas", "kv_shift", {"deltas": floats([3])})
+refused_op("a key of values", "v_type", "kv_shift", v_type="f16")
+refused_op("rows that are no blocks", "'k'", "kv_shift", {"k": ("U8", [3, 2, 33], bytes(198))}, k_type="q8_0")
+refused_op("bytes of no type", "k_type", "kv_shift", {"k": ("U8", [3, 2, 34], bytes(204))})
+refused_op("a flat k", "'k'", "kv_shift", {"k": floats([3, 128])})
+refused_op("a scale and a flat k", "'k'", "kv_shift", {"k": floats([3]), "k_scale": floats([1])}, k_type="fp8_e4m3")
+for name in ["k", "from", "to"]:
+    refused_op(f"no {name}", f"'{name}'", "kv_copy", drop=name)
+refused_op("more from than to", "'to'", "kv_copy", {"from": integers([0, 1])})
+refused_op("moves of two dims", "'from'", "kv_copy", {"from": integers([0], [1, 1]), "to": integers([0], [1, 1])})
+refused_op("a target of other channels", "k_to", "kv_copy", {"k_to": floats([3, 2, 32])})
+refused_op("a target of another type", "k_to", "kv_copy", {"k_to": floats([3, 2, 64], dtype="F16")})
+refused_op("a target for values alone", "'v'", "kv_copy", {"v_to": floats([3, 2, 64])})
+refused_op("a target for keys alone", "v_to", "kv_copy", {"v": floats([3, 2, 64]), "k_to": floats([3, 2, 64])})
+refused_op("pages of other rows", "k_to", "kv_copy", {"k_to": floats([4, 2, 64])}, pages="true")
+FACTORS = {"short_factors": floats([32], 1), "long_factors": floats([32], 2)}
+LLAMA3 = {"scaling": "llama3", "factor": "8", "low_freq_factor": "1", "high_freq_factor": "4",
+          "original_context": "8192"}
+LONGROPE = {"scaling": "longrope", "length": "9", "original_context": "8", "max_context": "64"}
+for op in ["qk_norm_rope", "kv_shift"]:
+    refused_op("scaling = yarn", "'scaling'", op, scaling="yarn")
+    for key in ["factor", "original_context"]:
+        refused_op(f"llama3 without {key}", "llama3", op, **{**LLAMA3, key: "0"})
+    refused_op("llama3 upside down", "llama3", op, **{**LLAMA3, "low_freq_factor": "5"})
+    refused_op("llama3 and factors", "freq_factors", op, {"freq_factors": floats([32])}, **LLAMA3)
+    refused_op("ntk without a factor", "ntk", op, scaling="ntk")
+    refused_op("ntk of one pair", "ntk", op, scaling="ntk", factor="2", rotary_dim="2")
+    refused_op("ntk past the head", "rotary_dim", op, scaling="ntk", factor="2", rotary_dim="128")
+    refused_op("ntk far past the head", "rotary", op, scaling="ntk", factor="2", rotary_offset="4294967295")
+    refused_op("dynamic_ntk without a context", "dynamic_ntk", op, scaling="dynamic_ntk", factor="2", length="9")
+    refused_op("longrope without factors", "short_factors", op, **LONGROPE)
+    refused_op("longrope with half its factors", "long_factors", op, {"short_factors": floats([32], 1)}, **LONGROPE)
+    refused_op("longrope with negative factors", "", op, FACTORS, **LONGROPE)
+    refused_op("longrope's factors without it", "'scaling'", op, FACTORS)
+    refused_op("longrope's factors of the wrong length", "short_factors", op,
+               {"short_factors": floats([31]), "long_factors": floats([32])}, **LONGROPE)
 
 # ── The command line ──
 for setting in ["scale", "=1", "scale=nan", "nosuch=1", "op=nosuch", "x" * 70 + "=1"]:

@@ -138,6 +138,15 @@ static int measure_copy(bench *b) {
     return exit_code;
 }
 
+// Left out where the device has no clock or runs no kernels.
+static int measure_fma(bench *b) {
+    double flops = 0;
+    sxt_result result = sxt_measure_fma(b->session.device, &flops);
+    b->report.fma_gflops = flops * 1e-9;
+    return result == SXT_OK || result == SXT_ERROR_UNSUPPORTED ? SXT_EXIT_DONE
+                                                               : sxt_session_fail(&b->session, result, "FMA rate");
+}
+
 static bool wanted(const bench *b, const sxt_bench_case *c) {
     const char *filter = b->args->value[FILTER];
     if (filter && !strstr(c->name, filter)) return false;
@@ -176,6 +185,7 @@ static bool has_clock(const bench *b) {
 static int time_all(bench *b) {
     b->report.device_clock = has_clock(b);
     int exit_code = measure_copy(b);
+    if (exit_code == SXT_EXIT_DONE && b->report.device_clock) exit_code = measure_fma(b);
     if (exit_code != SXT_EXIT_DONE) return exit_code;
     sxt_bench_print_head(&b->report);
     for (int i = 0; i < sxt_bench_case_count && exit_code == SXT_EXIT_DONE; i++) {
@@ -250,8 +260,9 @@ const sxt_command sxt_bench_command = {
     .summary = "Time standard cases, and compare with the device's own copy bandwidth",
     .explanation = "Each case is warmed up, then run until its time is up, at least three times; the device's "
                    "timestamps count, or\n"
-                   "wall time around submission and wait where it has none. Bytes count every tensor once, read or "
-                   "written. Activations\n"
+                   "wall time around submission and wait where it has none. Bytes count all that must be read "
+                   "or written, once:\n"
+                   "every tensor, but of a cache the rows at hand alone. Activations\n"
                    "are f32 and caches f16 where the name does not say otherwise. Copy bandwidth is measured in the "
                    "same run on 120 MiB:\n"
                    "of a GPU by a kv_write from f32 to f32, of a software device by memcpy on all cores of the host. "

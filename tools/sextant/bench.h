@@ -5,30 +5,36 @@
 #include "program.h"
 #include "work.h"
 
-typedef enum sxt_bench_kind {
-    SXT_BENCH_RMS_NORM,
-    SXT_BENCH_L2_NORM,
-    SXT_BENCH_ROPE_HALF,
-    SXT_BENCH_ROPE_INTERLEAVED,
-    SXT_BENCH_QK_NORM_ROPE,
-    SXT_BENCH_QK_NORM_ROPE_KV, // and the write of k and v to an f16 cache
-    SXT_BENCH_ATTENTION,
-} sxt_bench_kind;
+typedef struct sxt_bench_case sxt_bench_case;
 
 // A standard case. Its name is a contract with whoever compares figures.
-typedef struct sxt_bench_case {
+struct sxt_bench_case {
     const char *name;
-    sxt_bench_kind kind;
-    bool gpu_only;            // too much for a software device
-    sxt_type type;            // of activations
-    uint32_t batch, tokens;   // 0 batch = 1; tokens: rows of a norm, queries of an attention
+    void (*make)(const sxt_bench_case *from, sxt_work *work); // one of those below
+    bool gpu_only;                                            // too much for a software device
+    sxt_type type;                                            // of activations
+    uint32_t batch, tokens;   // 0 batch = 1; tokens: rows of a norm, queries of an attention, rows or moves of a cache
     uint32_t keys;            // of an attention
     uint32_t heads, kv_heads; // 0 = 1
     uint32_t channels;
+    sxt_norm_kind norm;
+    bool residual, bias; // of a norm
+    sxt_rope_params rope;
+    bool cached; // a fused norm and rotation takes v too, and writes k and v to a cache
     bool causal, sinks;
-    uint32_t window;  // 0 = none; else each query sees this many keys, its own among them
-    sxt_type kv_type; // of attention's keys and values; F32, the zero, stands for f16
-} sxt_bench_case;
+    uint32_t window;    // 0 = none; else each query sees this many keys, its own among them
+    sxt_type kv_type;   // of a cache; F32, the zero, stands for f16
+    uint32_t page_size; // of a cache; 0 = no pages
+};
+
+// Makers, by operation: bench_make.c.
+void sxt_bench_norm(const sxt_bench_case *from, sxt_work *work);
+void sxt_bench_rope(const sxt_bench_case *from, sxt_work *work);
+void sxt_bench_qk_norm_rope(const sxt_bench_case *from, sxt_work *work);
+void sxt_bench_attention(const sxt_bench_case *from, sxt_work *work);
+void sxt_bench_kv_write(const sxt_bench_case *from, sxt_work *work);
+void sxt_bench_kv_shift(const sxt_bench_case *from, sxt_work *work);
+void sxt_bench_kv_copy(const sxt_bench_case *from, sxt_work *work);
 
 extern const sxt_bench_case sxt_bench_cases[];
 extern const int sxt_bench_case_count;
@@ -57,6 +63,7 @@ typedef struct sxt_bench_report {
     bool device_clock;
     double copy_gbs;      // measured copy bandwidth, bytes read and written; 0 = not measured
     const char *copy_way; // how it was measured
+    double fma_gflops;    // measured rate of f32 multiply-adds, two operations each; 0 = not measured
     const sxt_bench_result *results;
     int result_count;
 } sxt_bench_report;

@@ -15,6 +15,10 @@ static double copy_percent(const sxt_bench_report *report, const sxt_bench_resul
     return report->copy_gbs > 0 ? 100 * gbs(r) / report->copy_gbs : 0;
 }
 
+static double fma_percent(const sxt_bench_report *report, const sxt_bench_result *r) {
+    return report->fma_gflops > 0 ? 100 * gflops(r) / report->fma_gflops : 0;
+}
+
 static const char *clock_name(const sxt_bench_report *report) {
     return report->device_clock ? "device timestamps" : "wall clock: this device has no timestamps";
 }
@@ -24,7 +28,10 @@ static const char *clock_name(const sxt_bench_report *report) {
 void sxt_bench_print_head(const sxt_bench_report *report) {
     printf("device  %s (%s)\nclock   %s\n", report->device->name, report->device->driver, clock_name(report));
     if (report->copy_gbs > 0) printf("copy    %.2f GB/s read and written, by %s\n", report->copy_gbs, report->copy_way);
-    printf("\n%-37s %12s %12s %6s %10s %9s %7s\n", "case", "median us", "min us", "runs", "GFLOP/s", "GB/s", "% copy");
+    if (report->fma_gflops > 0)
+        printf("fma     %.1f GFLOP/s of f32 multiply-adds, by a kernel of nothing else\n", report->fma_gflops);
+    printf("\n%-37s %12s %12s %6s %10s %9s %7s %7s\n", "case", "median us", "min us", "runs", "GFLOP/s", "GB/s", "% copy",
+           "% fma");
     fflush(stdout);
 }
 
@@ -34,6 +41,7 @@ void sxt_bench_print_row(const sxt_bench_report *report, const sxt_bench_result 
     } else {
         printf("%-37s %12.1f %12.1f %6u %10.2f %9.2f", r->name, r->median_us, r->min_us, r->runs, gflops(r), gbs(r));
         if (report->copy_gbs > 0) printf(" %6.1f%%", copy_percent(report, r));
+        if (report->fma_gflops > 0) printf("%s %6.1f%%", report->copy_gbs > 0 ? "" : "        ", fma_percent(report, r));
         putchar('\n');
     }
     fflush(stdout);
@@ -55,9 +63,9 @@ void sxt_bench_write_json(FILE *file, const sxt_bench_report *report) {
         }
         json_array_append_new(results, row);
     }
-    json_t *root = json_pack("{s:{s:s, s:s, s:s, s:s, s:f}, s:o}", "device", "name", report->device->name, "driver",
+    json_t *root = json_pack("{s:{s:s, s:s, s:s, s:s, s:f, s:f}, s:o}", "device", "name", report->device->name, "driver",
                              report->device->driver, "type", report->device->type ? report->device->type : "reference",
-                             "clock", clock_name(report), "copy_gb_per_s", report->copy_gbs, "results", results);
+                             "clock", clock_name(report), "copy_gb_per_s", report->copy_gbs, "fma_gflop_per_s", report->fma_gflops, "results", results);
     json_dumpf(root, file, JSON_INDENT(2));
     fputc('\n', file);
     json_decref(root);
@@ -116,15 +124,17 @@ void sxt_bench_write_html(FILE *file, const sxt_bench_report *report) {
     if (report->copy_gbs > 0)
         fprintf(file, "; copy bandwidth measured in the same run: %.2f GB/s, read and written, by %s", report->copy_gbs,
                 report->copy_way);
+    if (report->fma_gflops > 0)
+        fprintf(file, "; f32 multiply-adds, by a kernel of nothing else: %.1f GFLOP/s", report->fma_gflops);
     fputs(".</p>\n<table><tr><th>case<th>median, µs<th>min, µs<th>runs<th>GFLOP/s<th><th>GB/s<th><th>% of "
-          "copy<th>kernel</tr>\n",
+          "copy<th>% of FMA<th>kernel</tr>\n",
           file);
     for (int i = 0; i < report->result_count; i++) {
         const sxt_bench_result *r = &report->results[i];
         fputs("<tr><td>", file);
         put_text(file, r->name);
         if (!r->timed) {
-            fputs("<td colspan=8>not run: ", file);
+            fputs("<td colspan=9>not run: ", file);
             put_text(file, r->why_not);
         } else {
             fprintf(file, "<td>%.1f<td>%.1f<td>%u<td>%.2f", r->median_us, r->min_us, r->runs, gflops(r));
@@ -133,6 +143,10 @@ void sxt_bench_write_html(FILE *file, const sxt_bench_report *report) {
             put_bar(file, most_gbs > 0 ? gbs(r) / most_gbs : 0);
             if (report->copy_gbs > 0)
                 fprintf(file, "<td>%.1f", copy_percent(report, r));
+            else
+                fputs("<td>", file);
+            if (report->fma_gflops > 0)
+                fprintf(file, "<td>%.1f", fma_percent(report, r));
             else
                 fputs("<td>", file);
         }

@@ -10,25 +10,37 @@
 
 // ── What is understood ──
 
-static const char *const op_names[] = {"norm", "rope", "qk_norm_rope", "attention", "kv_write", NULL};
+static const char *const op_names[] = {"norm",     "rope",     "qk_norm_rope", "attention",
+                                       "kv_write", "kv_shift", "kv_copy",      NULL}; // in sxt_case_op's order
+static const char op_letters[] = "nrqawsc";
+static const sxt_case_tensor *const op_tensors[] = {
+    sxt_norm_tensors,     sxt_rope_tensors,     sxt_qk_norm_rope_tensors, sxt_attention_tensors,
+    sxt_kv_write_tensors, sxt_kv_shift_tensors, sxt_kv_copy_tensors,
+};
 static const char *const norm_names[] = {"rms", "layer", "l2", "none", NULL}; // in sxt_norm_kind's order
 static const char *const kind_names[] = {"rms", "layer", "l2", NULL};
-static const char *const pairing_names[] = {"half", "interleaved", NULL};             // sxt_rope_pairing
+static const char *const pairing_names[] = {"half", "interleaved", NULL}; // sxt_rope_pairing
+static const char *const fused_pairing_names[] = {"half", "interleaved", "none", NULL};
 static const char *const multi_names[] = {"none", "mrope", "imrope", "vision", NULL}; // sxt_rope_multi
-static const char *const type_names[] = {"f32", "f16", "bf16", NULL};                 // sxt_type
-static const char *const kv_type_names[] = {"f32", "f16", "bf16", "q8_0", NULL};      // sxt_type without i32
+static const char *const scaling_names[] = {"none",   "ntk",      "dynamic_ntk",
+                                            "llama3", "longrope", NULL}; // sxt_case_scaling
+static const char *const type_names[] = {"f32", "f16", "bf16", NULL};    // sxt_type
+static const char *const read_type_names[] = {"f32", "f16", "bf16", "q8_0", NULL};
+static const char *const cache_type_names[] = {"f32", "f16", "bf16", "q8_0", "q4_0", "fp8_e4m3", NULL};
 
 enum {
     NORM = 1 << SXT_CASE_NORM,
     ROPE = 1 << SXT_CASE_ROPE,
     QK = 1 << SXT_CASE_QK_NORM_ROPE,
     ATTENTION = 1 << SXT_CASE_ATTENTION,
-    KV = 1 << SXT_CASE_KV_WRITE,
-    EVERY = NORM | ROPE | QK | ATTENTION | KV,
-    ROTATES = ROPE | QK | ATTENTION,
+    WRITE = 1 << SXT_CASE_KV_WRITE,
+    SHIFT = 1 << SXT_CASE_KV_SHIFT,
+    COPY = 1 << SXT_CASE_KV_COPY,
+    EVERY = NORM | ROPE | QK | ATTENTION | WRITE | SHIFT | COPY,
+    ROTATES = ROPE | QK | ATTENTION | SHIFT,
 };
 
-typedef enum key_kind { KEY_FLOAT, KEY_UINT, KEY_INT, KEY_BOOL, KEY_CHOICE, KEY_SECTIONS } key_kind;
+typedef enum key_kind { KEY_FLOAT, KEY_UINT, KEY_INT, KEY_BOOL, KEY_CHOICE, KEY_TYPE, KEY_SECTIONS } key_kind;
 
 typedef struct key_row {
     const char *name;
@@ -49,7 +61,9 @@ static const key_row keys[] = {
     {"eps", NORM | QK | ATTENTION, KEY_FLOAT, AT(eps), NULL,
      "of the norm, from 0; default 0 (models use 1e-5 or 1e-6)"},
     {"offset", NORM | QK | ATTENTION, KEY_FLOAT, AT(offset), NULL, "added to weights; default 0"},
-    {"pairing", ROTATES, KEY_CHOICE, AT(pairing), pairing_names, "default half; for attention: absent = no RoPE"},
+    {"normalise_v", QK, KEY_BOOL, AT(normalise_v), NULL, "v too, by the same norm without a gain; default false"},
+    {"pairing", QK, KEY_CHOICE, AT(pairing), fused_pairing_names, "default half; none: norm alone"},
+    {"pairing", ROTATES & ~QK, KEY_CHOICE, AT(pairing), pairing_names, "default half; for attention: absent = no RoPE"},
     {"rotary_dim", ROTATES, KEY_UINT, AT(rope.rotary_dim), NULL, "default: all channels after rotary_offset"},
     {"rotary_offset", ROTATES, KEY_UINT, AT(rope.rotary_offset), NULL, "default 0"},
     {"base", ROTATES, KEY_FLOAT, AT(rope.base), NULL, "default 10000"},
@@ -58,7 +72,15 @@ static const key_row keys[] = {
     {"attn_factor", ROTATES, KEY_FLOAT, AT(rope.attn_factor), NULL, "default 1"},
     {"beta_fast", ROTATES, KEY_FLOAT, AT(rope.beta_fast), NULL, "default 32"},
     {"beta_slow", ROTATES, KEY_FLOAT, AT(rope.beta_slow), NULL, "default 1"},
-    {"original_context", ROTATES, KEY_UINT, AT(rope.original_context), NULL, "needed with ext_factor"},
+    {"original_context", ROTATES, KEY_UINT, AT(rope.original_context), NULL,
+     "trained context: for ext_factor and scaling"},
+    {"scaling", ROTATES, KEY_CHOICE, AT(scaling), scaling_names,
+     "by the keys that follow (see sextant.h); default none"},
+    {"factor", ROTATES, KEY_FLOAT, AT(factor), NULL, "of ntk, dynamic_ntk and llama3"},
+    {"low_freq_factor", ROTATES, KEY_FLOAT, AT(low_freq_factor), NULL, "of llama3"},
+    {"high_freq_factor", ROTATES, KEY_FLOAT, AT(high_freq_factor), NULL, "of llama3"},
+    {"length", ROTATES, KEY_UINT, AT(length), NULL, "tokens of the whole sequence: of dynamic_ntk and longrope"},
+    {"max_context", ROTATES, KEY_UINT, AT(max_context), NULL, "of longrope"},
     {"multi", ROTATES, KEY_CHOICE, AT(multi), multi_names, "axes of positions; default none"},
     {"sections", ROTATES, KEY_SECTIONS, AT(rope.sections), NULL, "with multi: pairs of each axis, e.g. 16,24,24"},
     {"inverse", ROTATES, KEY_BOOL, AT(rope.inverse), NULL, "rotate back; default false"},
@@ -67,73 +89,24 @@ static const key_row keys[] = {
     {"causal", ATTENTION, KEY_BOOL, AT(causal), NULL, "default false"},
     {"window_left", ATTENTION, KEY_INT, AT(window_left), NULL, "keys before the query's own; default -1 = all"},
     {"window_right", ATTENTION, KEY_INT, AT(window_right), NULL, "keys after the query's own; default -1 = all"},
-    {"kv_type", ATTENTION | KV, KEY_CHOICE, AT(kv_type), kv_type_names,
-     "of the cache; absent: k and v as they are. q8_0: not after norm or RoPE"},
-    {"rows", KV, KEY_UINT, AT(rows), NULL, "of the cache; default: as many as needed"},
-    {"first_row", KV, KEY_UINT, AT(first_row), NULL, "row of the first token, without slots; default 0"},
-    {"out_type", NORM | ROPE | QK | ATTENTION, KEY_CHOICE, AT(out_type), type_names,
-     "of the outputs (not lse); default f32"},
+    {"kv_type", ATTENTION, KEY_TYPE, AT(kv_type), read_type_names,
+     "writes k and v to a cache first; absent: as they are"},
+    {"kv_type", QK | WRITE | SHIFT | COPY, KEY_TYPE, AT(kv_type), cache_type_names,
+     "of both caches; absent: f32, or of those that are given their own"},
+    {"k_type", QK | WRITE | SHIFT | COPY, KEY_TYPE, AT(k_type), cache_type_names, "of keys alone; default kv_type"},
+    {"v_type", QK | WRITE | COPY, KEY_TYPE, AT(v_type), cache_type_names, "of values alone; default kv_type"},
+    {"rows", QK | WRITE, KEY_UINT, AT(rows), NULL, "of the cache; default: as many as needed"},
+    {"first_row", QK | WRITE, KEY_UINT, AT(first_row), NULL, "row of the first token, without slots; default 0"},
+    {"page_size", QK | WRITE, KEY_UINT, AT(page_size), NULL, "rows of a page; needed with block_table"},
+    {"page_count", QK | WRITE, KEY_UINT, AT(page_count), NULL, "pages there are; default: as many as named"},
+    {"pages", COPY, KEY_BOOL, AT(pages), NULL, "moves are of whole batches or pages; default false"},
+    {"out_type", NORM | ROPE | ATTENTION, KEY_TYPE, AT(out_type), type_names, "of the outputs (not lse); default f32"},
+    {"out_type", QK, KEY_TYPE, AT(out_type), cache_type_names, "of q_out and k_out; default f32"},
     {"in_place", NORM | ROPE | QK, KEY_BOOL, AT(in_place), NULL, "outputs overwrite their inputs; default false"},
     {"layout", EVERY, KEY_UINT, AT(layout), NULL,
      "not 0: spread tensors over memory by odd strides and offsets, drawn from this seed"},
 };
 enum { KEY_COUNT = sizeof keys / sizeof keys[0] };
-
-enum {
-    FLOATS = 1 << SXT_DTYPE_F32 | 1 << SXT_DTYPE_F16 | 1 << SXT_DTYPE_BF16,
-    F32 = 1 << SXT_DTYPE_F32,
-    F32_F16 = 1 << SXT_DTYPE_F32 | 1 << SXT_DTYPE_F16,
-    I32 = 1 << SXT_DTYPE_I32,
-};
-
-typedef enum tensor_role { REQUIRED, OPTIONAL, EXPECTED } tensor_role;
-
-typedef struct tensor_row {
-    sxt_case_op op;
-    const char *name;
-    tensor_role role;
-    unsigned dtypes;
-    const char *shape;
-} tensor_row;
-
-static const tensor_row tensors[] = {
-    {SXT_CASE_NORM, "x", REQUIRED, FLOATS, "[T, C] or [C], [T, H, C], [B, T, H, C]"},
-    {SXT_CASE_NORM, "weight", OPTIONAL, FLOATS, "[C], or like x with 1 where it repeats"},
-    {SXT_CASE_NORM, "bias", OPTIONAL, FLOATS, "[C], or like x with 1 where it repeats"},
-    {SXT_CASE_NORM, "residual", OPTIONAL, FLOATS, "like x"},
-    {SXT_CASE_NORM, "y", EXPECTED, FLOATS, "like x"},
-    {SXT_CASE_NORM, "residual_out", EXPECTED, FLOATS, "like x"},
-    {SXT_CASE_ROPE, "x", REQUIRED, FLOATS, "[T, H, D]"},
-    {SXT_CASE_ROPE, "positions", REQUIRED, I32, "[T] or [B, T]; with multi [planes, T] or [planes, B, T]"},
-    {SXT_CASE_ROPE, "freq_factors", OPTIONAL, F32, "[rotary_dim/2]"},
-    {SXT_CASE_ROPE, "y", EXPECTED, FLOATS, "[T, H, D]"},
-    {SXT_CASE_QK_NORM_ROPE, "q", REQUIRED, FLOATS, "[T, Hq, D]"},
-    {SXT_CASE_QK_NORM_ROPE, "k", REQUIRED, FLOATS, "[T, Hk, D]"},
-    {SXT_CASE_QK_NORM_ROPE, "positions", REQUIRED, I32, "[T] or [B, T]; with multi [planes, T] or [planes, B, T]"},
-    {SXT_CASE_QK_NORM_ROPE, "q_weight", OPTIONAL, FLOATS, "[D], or [Hq, 1] (a temperature per head), [Hq, D]"},
-    {SXT_CASE_QK_NORM_ROPE, "k_weight", OPTIONAL, FLOATS, "[D], or [Hk, 1], [Hk, D]"},
-    {SXT_CASE_QK_NORM_ROPE, "freq_factors", OPTIONAL, F32, "[rotary_dim/2]"},
-    {SXT_CASE_QK_NORM_ROPE, "q_out", EXPECTED, FLOATS, "[T, Hq, D]"},
-    {SXT_CASE_QK_NORM_ROPE, "k_out", EXPECTED, FLOATS, "[T, Hk, D]"},
-    {SXT_CASE_ATTENTION, "q", REQUIRED, FLOATS, "[Tq, Hq, D]"},
-    {SXT_CASE_ATTENTION, "k", REQUIRED, FLOATS, "[Tk, Hk, D]"},
-    {SXT_CASE_ATTENTION, "v", REQUIRED, FLOATS, "[Tk, Hk, Dv]"},
-    {SXT_CASE_ATTENTION, "positions", OPTIONAL, I32, "[Tk] (or as for rope), with `pairing`; queries take the last Tq"},
-    {SXT_CASE_ATTENTION, "q_weight", OPTIONAL, FLOATS, "[D], or [Hq, 1], [Hq, D]; with `norm`"},
-    {SXT_CASE_ATTENTION, "k_weight", OPTIONAL, FLOATS, "[D], or [Hk, 1], [Hk, D]; with `norm`"},
-    {SXT_CASE_ATTENTION, "freq_factors", OPTIONAL, F32, "[rotary_dim/2]"},
-    {SXT_CASE_ATTENTION, "sinks", OPTIONAL, F32, "[Hq]"},
-    {SXT_CASE_ATTENTION, "alibi_slopes", OPTIONAL, F32, "[Hq]"},
-    {SXT_CASE_ATTENTION, "bias", OPTIONAL, F32_F16, "[Tq, Tk] or [Hq, Tq, Tk]"},
-    {SXT_CASE_ATTENTION, "o", EXPECTED, FLOATS, "[Tq, Hq, Dv]"},
-    {SXT_CASE_ATTENTION, "lse", EXPECTED, F32, "[Tq, Hq]"},
-    {SXT_CASE_KV_WRITE, "k", REQUIRED, FLOATS, "[T, H, D]"},
-    {SXT_CASE_KV_WRITE, "v", OPTIONAL, FLOATS, "[T, H, Dv]"},
-    {SXT_CASE_KV_WRITE, "slots", OPTIONAL, I32, "[T]: row of each token, -1 = none"},
-    {SXT_CASE_KV_WRITE, "k_cache", EXPECTED, FLOATS, "[rows, H, D]"},
-    {SXT_CASE_KV_WRITE, "v_cache", EXPECTED, FLOATS, "[rows, H, Dv]"},
-};
-enum { TENSOR_COUNT = sizeof tensors / sizeof tensors[0] };
 
 // ── Reading ──
 
@@ -157,6 +130,15 @@ static bool read_choice(const key_row *row, const char *text, int *out_value, ch
         join(list, sizeof list, row->choices[i]);
     }
     return fail(error, "key '%s': '%.60s' is none of %s", row->name, text, list);
+}
+
+static bool read_type(const key_row *row, const char *text, int *out_type, char *error) {
+    static const sxt_type types[] = {SXT_TYPE_F32,  SXT_TYPE_F16,  SXT_TYPE_BF16,
+                                     SXT_TYPE_Q8_0, SXT_TYPE_Q4_0, SXT_TYPE_FP8_E4M3}; // as cache_type_names
+    int chosen;
+    if (!read_choice(row, text, &chosen, error)) return false;
+    *out_type = (int)types[chosen];
+    return true;
 }
 
 // "16,24,24", and as well "[16, 24, 24]".
@@ -209,6 +191,8 @@ static bool read_key(const key_row *row, const char *text, sxt_case_params *para
         return fail(error, "key '%s': '%.60s' is none of true, false, 1, 0", row->name, text);
     case KEY_CHOICE:
         return read_choice(row, text, place, error);
+    case KEY_TYPE:
+        return read_type(row, text, place, error);
     case KEY_SECTIONS:
         return read_sections(row, text, place, error);
     }
@@ -222,36 +206,57 @@ static const key_row *find_key(sxt_case_op op, const char *name) {
     return NULL;
 }
 
-bool sxt_case_params_read(const sxt_bundle *bundle, sxt_case_params *out_params, char error[SXT_ERROR_SIZE]) {
-    char allowed[400] = "";
+// The names of all that an operation takes, into `out_names`.
+static void list_keys(sxt_case_op op, char *out_names, size_t size) {
+    *out_names = '\0';
+    for (int k = 0; k < KEY_COUNT; k++) {
+        if (keys[k].ops & 1u << op) join(out_names, size, keys[k].name);
+    }
+}
+
+static bool read_op(const sxt_bundle *bundle, sxt_case_op *out_op, char *error) {
     const char *op = sxt_bundle_value(bundle, "op");
-    *out_params = (sxt_case_params){
-        .window_left = -1, .window_right = -1, .kv_type = SXT_TYPE_ABSENT, .out_type = SXT_TYPE_ABSENT};
-    if (!op)
-        return fail(error, "key 'op' is missing from __metadata__: norm, rope, qk_norm_rope, attention or kv_write");
+    char names[128] = "";
     int chosen;
+    for (int i = 0; op_names[i]; i++)
+        join(names, sizeof names, op_names[i]);
+    if (!op) return fail(error, "key 'op' is missing from __metadata__: one of %s", names);
     if (!read_choice(find_key(SXT_CASE_NORM, "op"), op, &chosen, error)) return false;
-    out_params->op = (sxt_case_op)chosen;
-    out_params->rotate = out_params->op != SXT_CASE_ATTENTION || sxt_bundle_value(bundle, "pairing");
-    out_params->norm_given = sxt_bundle_value(bundle, "norm") != NULL;
-    if (out_params->op == SXT_CASE_ATTENTION) out_params->norm = SXT_NORM_NONE;
-    out_params->windowed = sxt_bundle_value(bundle, "window_left") || sxt_bundle_value(bundle, "window_right");
+    *out_op = (sxt_case_op)chosen;
+    return true;
+}
+
+// What hangs on whether a key was given at all.
+static void note_given(const sxt_bundle *bundle, sxt_case_params *params) {
+    static const char *const of_cache[] = {"kv_type", "k_type", "v_type", "rows", "first_row", "page_size"};
+    bool attends = params->op == SXT_CASE_ATTENTION;
+    params->rotate = !attends || sxt_bundle_value(bundle, "pairing");
+    params->norm_given = sxt_bundle_value(bundle, "norm") != NULL;
+    if (attends) params->norm = SXT_NORM_NONE;
+    params->windowed = sxt_bundle_value(bundle, "window_left") || sxt_bundle_value(bundle, "window_right");
+    for (size_t i = 0; i < sizeof of_cache / sizeof *of_cache; i++)
+        params->cached |= sxt_bundle_value(bundle, of_cache[i]) != NULL;
+}
+
+bool sxt_case_params_read(const sxt_bundle *bundle, sxt_case_params *out_params, char error[SXT_ERROR_SIZE]) {
+    *out_params = (sxt_case_params){.window_left = -1,
+                                    .window_right = -1,
+                                    .kv_type = SXT_TYPE_ABSENT,
+                                    .k_type = SXT_TYPE_ABSENT,
+                                    .v_type = SXT_TYPE_ABSENT,
+                                    .out_type = SXT_TYPE_ABSENT};
+    if (!read_op(bundle, &out_params->op, error)) return false;
+    note_given(bundle, out_params);
     for (size_t i = 0; i < bundle->pair_count; i++) {
         const sxt_pair *pair = &bundle->pairs[i];
         const key_row *row = find_key(out_params->op, pair->key);
         if (!row) {
-            for (int k = 0; k < KEY_COUNT; k++) {
-                if (keys[k].ops & 1u << out_params->op) join(allowed, sizeof allowed, keys[k].name);
-            }
-            return fail(error, "key '%.60s' is unknown; %s takes %s", pair->key, op, allowed);
+            char allowed[400];
+            list_keys(out_params->op, allowed, sizeof allowed);
+            return fail(error, "key '%.60s' is unknown; %s takes %s", pair->key, op_names[out_params->op], allowed);
         }
-        if (row->kind != KEY_CHOICE || row->place != AT(op)) {
-            if (!read_key(row, pair->value, out_params, error)) return false;
-        }
-    }
-    if (out_params->kv_type == 3) out_params->kv_type = SXT_TYPE_Q8_0;
-    if (out_params->op == SXT_CASE_KV_WRITE && out_params->kv_type == SXT_TYPE_Q8_0) {
-        return fail(error, "key 'kv_type': kv_write takes f32, f16 and bf16");
+        if (row->place == AT(op) && row->choices == op_names) continue; // read already
+        if (!read_key(row, pair->value, out_params, error)) return false;
     }
     out_params->rope.pairing = (sxt_rope_pairing)out_params->pairing;
     out_params->rope.multi = (sxt_rope_multi)out_params->multi;
@@ -259,33 +264,31 @@ bool sxt_case_params_read(const sxt_bundle *bundle, sxt_case_params *out_params,
     return true;
 }
 
+static bool check_tensor(const sxt_bundle *bundle, const sxt_case_tensor *row, const char *op, char *error) {
+    const sxt_array *array = sxt_bundle_array(bundle, row->name);
+    char types[64] = "";
+    if (!array && row->role == SXT_REQUIRED)
+        return fail(error, "tensor '%s' is missing: %s needs it, %s", row->name, op, row->shape);
+    if (!array || row->dtypes & 1u << array->dtype) return true;
+    for (int d = 0; d < SXT_DTYPE_COUNT; d++) {
+        if (row->dtypes & 1u << d) join(types, sizeof types, sxt_dtype_name((sxt_dtype)d));
+    }
+    return fail(error, "tensor '%s': dtype %s, where %s is right", array->name, sxt_dtype_name(array->dtype), types);
+}
+
 bool sxt_case_tensors_check(const sxt_bundle *bundle, sxt_case_op op, char error[SXT_ERROR_SIZE]) {
     char allowed[300] = "";
-    for (int t = 0; t < TENSOR_COUNT; t++) {
-        if (tensors[t].op != op) continue;
-        const sxt_array *array = sxt_bundle_array(bundle, tensors[t].name);
-        join(allowed, sizeof allowed, tensors[t].name);
-        if (!array && tensors[t].role == REQUIRED) {
-            return fail(error, "tensor '%s' is missing: %s needs it, %s", tensors[t].name, op_names[op],
-                        tensors[t].shape);
-        }
-        if (array && !(tensors[t].dtypes & 1u << array->dtype)) {
-            char types[64] = "";
-            for (int d = 0; d < SXT_DTYPE_COUNT; d++) {
-                if (tensors[t].dtypes & 1u << d) join(types, sizeof types, sxt_dtype_name((sxt_dtype)d));
-            }
-            return fail(error, "tensor '%s': dtype %s, where %s is right", array->name, sxt_dtype_name(array->dtype),
-                        types);
-        }
+    const sxt_case_tensor *rows = op_tensors[op];
+    for (int t = 0; rows[t].name; t++) {
+        join(allowed, sizeof allowed, rows[t].name);
+        if (!check_tensor(bundle, &rows[t], op_names[op], error)) return false;
     }
     for (size_t i = 0; i < bundle->array_count; i++) {
         bool known = false;
-        for (int t = 0; t < TENSOR_COUNT; t++) {
-            known |= tensors[t].op == op && strcmp(tensors[t].name, bundle->arrays[i].name) == 0;
-        }
-        if (!known) {
+        for (int t = 0; rows[t].name; t++)
+            known |= strcmp(rows[t].name, bundle->arrays[i].name) == 0;
+        if (!known)
             return fail(error, "tensor '%.60s' is unknown; %s takes %s", bundle->arrays[i].name, op_names[op], allowed);
-        }
     }
     return true;
 }
@@ -296,19 +299,20 @@ void sxt_case_print_help(void) {
     static const char *const roles[] = {"", ", optional", ", expected output"};
     printf("\nTensors. All with tokens (T) and heads (H) may have a leading batch dim. Expected outputs are for "
            "--check.\n");
-    for (int t = 0; t < TENSOR_COUNT; t++) {
-        bool first = t == 0 || tensors[t].op != tensors[t - 1].op;
-        printf("  %-13s %-13s %s%s\n", first ? op_names[tensors[t].op] : "", tensors[t].name, tensors[t].shape,
-               roles[tensors[t].role]);
+    for (int op = 0; op < SXT_CASE_OP_COUNT; op++) {
+        for (const sxt_case_tensor *row = op_tensors[op]; row->name; row++) {
+            printf("  %-13s %-13s %s%s\n", row == op_tensors[op] ? op_names[op] : "", row->name, row->shape,
+                   roles[row->role]);
+        }
     }
     printf("\nKeys of __metadata__ and of --set (in the file all values are strings), each for the ops with a letter:\n"
-           "n norm, r rope, q qk_norm_rope, a attention, k kv_write.\n");
+           "n norm, r rope, q qk_norm_rope, a attention, w kv_write, s kv_shift, c kv_copy.\n");
     for (int i = 0; i < KEY_COUNT; i++) {
         char choices[128] = "", ops[SXT_CASE_OP_COUNT + 1] = "";
         for (int c = 0; keys[i].choices && keys[i].choices[c]; c++)
             join(choices, sizeof choices, keys[i].choices[c]);
         for (int op = 0; op < SXT_CASE_OP_COUNT; op++)
-            ops[op] = keys[i].ops & 1u << op ? "nrqak"[op] : '.';
+            ops[op] = keys[i].ops & 1u << op ? op_letters[op] : '.';
         printf("  %-17s %s  %s%s%s\n", keys[i].name, ops, choices, *choices ? "; " : "", keys[i].help);
     }
 }

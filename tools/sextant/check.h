@@ -12,6 +12,7 @@ typedef struct sxt_check_line {
     const char *slot, *against; // "reference" or "file"
     double error, limit;
     bool elements;      // judged by element too
+    bool bits;          // and that to the bit
     double worst_share; // largest error of an element over its accepted bound: fine up to 1
     uint64_t worst_index;
     double worst_value, worst_reference;
@@ -27,7 +28,7 @@ typedef struct sxt_check {
 } sxt_check;
 
 // Checks a rig that has run: every stage element by element against the reference run of that stage on the same input
-// (kv_write: every bit), and every result against the reference run of the whole. With `expected`, results also against
+// (kv_write, kv_copy: every bit), and every result against the reference run of the whole. With `expected`, results also against
 // the case's own tensors. OK means that the comparison was made: see `out_check->ok`.
 sxt_result sxt_check_rig(sxt_rig *rig, const sxt_session *reference, bool expected, sxt_check *out_check);
 
@@ -38,5 +39,8 @@ double sxt_relative_error(const sxt_slot *slot, const void *values, sxt_type ref
 // Reads all slots of a rig, dense, into new memory, for freeing by sxt_data_free.
 sxt_result sxt_data_read(sxt_rig *rig, void *out_data[SXT_MAX_SLOTS], char *out_damage, size_t size);
 void sxt_data_free(void *data[SXT_MAX_SLOTS]);
+
+// A slot's elements as they are meant (see sxt_slot_value), in new memory, for freeing; NULL without.
+float *sxt_data_decode(const sxt_work *work, int slot, void *const data[SXT_MAX_SLOTS]);
 
 #endif

@@ -14,7 +14,17 @@ typedef struct sxt_family {
     bool (*make)(sxt_random *form, sxt_random *random, sxt_bundle *out_case);
 } sxt_family;
 
-enum { SXT_FAMILY_COUNT = 6 };
+enum { SXT_FAMILY_COUNT = 8 };
 extern const sxt_family sxt_families[SXT_FAMILY_COUNT];
+
+// The makers: family_*.c.
+bool sxt_family_norm(sxt_random *form, sxt_random *random, sxt_bundle *out_case);
+bool sxt_family_rope(sxt_random *form, sxt_random *random, sxt_bundle *out_case);
+bool sxt_family_qk_norm_rope(sxt_random *form, sxt_random *random, sxt_bundle *out_case);
+bool sxt_family_kv_write(sxt_random *form, sxt_random *random, sxt_bundle *out_case);
+bool sxt_family_kv_shift(sxt_random *form, sxt_random *random, sxt_bundle *out_case);
+bool sxt_family_kv_copy(sxt_random *form, sxt_random *random, sxt_bundle *out_case);
+bool sxt_family_attention(sxt_random *form, sxt_random *random, sxt_bundle *out_case);
+bool sxt_family_pipeline(sxt_random *form, sxt_random *random, sxt_bundle *out_case);
 
 #endif

@@ -7,7 +7,7 @@ typedef struct layout {
     int exponent_bits, mantissa_bits;
 } layout;
 
-enum { Q8_0_COUNT = 32, Q8_0_BYTES = 34 }; // an f16 scale, then int8
+enum { BLOCK = 32, Q8_0_BYTES = 34, Q4_0_BYTES = 18, SCALE_BYTES = 2 }; // a block is an f16 scale, then numbers
 
 static const layout half = {5, 10}, brain = {8, 7};
 
@@ -39,14 +39,43 @@ static double decode(layout from, uint16_t bits) {
     return bits & 0x8000 ? -magnitude : magnitude;
 }
 
+// 448 is the largest; the one code above it is NaN, and there are no infinities.
+static uint8_t encode_fp8(double x) {
+    enum { LOWEST = -6, MANTISSA = 3, LARGEST = 0x7e, NOT_A_NUMBER = 0x7f };
+    uint8_t sign = signbit(x) ? 0x80 : 0;
+    double size = fabs(x);
+    if (isnan(x)) return sign | NOT_A_NUMBER;
+    if (size > 448) return sign | LARGEST;
+    if (size == 0) return sign;
+    int exponent = ilogb(size) < LOWEST ? LOWEST : ilogb(size);
+    return (uint8_t)(sign | (((exponent - LOWEST) << MANTISSA) + (int)nearbyint(ldexp(size, MANTISSA - exponent))));
+}
+
+static double decode_fp8(uint8_t bits) {
+    int exponent = (bits & 0x7f) >> 3, mantissa = bits & 7;
+    double magnitude = exponent == 0 ? ldexp(mantissa, -9) : ldexp(8 + mantissa, exponent - 10);
+    if ((bits & 0x7f) == 0x7f) magnitude = NAN;
+    return bits & 0x80 ? -magnitude : magnitude;
+}
+
 uint64_t sxt_number_bytes(sxt_type type, uint64_t count) {
     return count / sxt_type_block(type) * sxt_type_size(type);
 }
 
-static double get_q8_0(const uint8_t *block, uint64_t index) {
+static double get_scale(const uint8_t *block) {
     uint16_t scale;
     memcpy(&scale, block, sizeof scale);
-    return decode(half, scale) * (int8_t)block[sizeof scale + index];
+    return decode(half, scale);
+}
+
+static double get_q8_0(const uint8_t *block, uint64_t index) {
+    return get_scale(block) * (int8_t)block[SCALE_BYTES + index];
+}
+
+// The low four bits of byte j are element j, the high ones element j + 16.
+static double get_q4_0(const uint8_t *block, uint64_t index) {
+    uint8_t pair = block[SCALE_BYTES + index % (BLOCK / 2)];
+    return get_scale(block) * ((index < BLOCK / 2 ? pair & 15 : pair >> 4) - 8);
 }
 
 double sxt_number_get(sxt_type type, const void *data, uint64_t index) {
@@ -60,7 +89,11 @@ double sxt_number_get(sxt_type type, const void *data, uint64_t index) {
     case SXT_TYPE_I32:
         return ((const int32_t *)data)[index];
     case SXT_TYPE_Q8_0:
-        return get_q8_0((const uint8_t *)data + index / Q8_0_COUNT * Q8_0_BYTES, index % Q8_0_COUNT);
+        return get_q8_0((const uint8_t *)data + index / BLOCK * Q8_0_BYTES, index % BLOCK);
+    case SXT_TYPE_Q4_0:
+        return get_q4_0((const uint8_t *)data + index / BLOCK * Q4_0_BYTES, index % BLOCK);
+    case SXT_TYPE_FP8_E4M3:
+        return decode_fp8(((const uint8_t *)data)[index]);
     }
     return NAN;
 }
@@ -79,23 +112,68 @@ void sxt_number_put(sxt_type type, void *data, uint64_t index, double value) {
     case SXT_TYPE_I32:
         ((int32_t *)data)[index] = (int32_t)value;
         break;
+    case SXT_TYPE_FP8_E4M3:
+        ((uint8_t *)data)[index] = encode_fp8(value);
+        break;
     case SXT_TYPE_Q8_0:
+    case SXT_TYPE_Q4_0:
         break;
     }
 }
 
-void sxt_number_put_q8_0(void *data, uint64_t first_block, uint64_t block_count, const float *values) {
-    for (uint64_t b = 0; b < block_count; b++) {
-        uint8_t *block = (uint8_t *)data + (first_block + b) * Q8_0_BYTES;
-        const float *from = values + b * Q8_0_COUNT;
-        float largest = 0;
-        for (int i = 0; i < Q8_0_COUNT; i++)
-            largest = fmaxf(largest, fabsf(from[i]));
-        uint16_t scale = encode(half, largest / 127);
-        memcpy(block, &scale, sizeof scale);
-        for (int i = 0; i < Q8_0_COUNT; i++) {
-            block[sizeof scale + i] = (uint8_t)(int8_t)(largest > 0 ? roundf(from[i] * (127 / largest)) : 0);
-        }
+double sxt_number_round(sxt_type type, double value) {
+    float place;
+    sxt_number_put(type, &place, 0, value);
+    return sxt_number_get(type, &place, 0);
+}
+
+// ── Blocks ──
+
+// The value of the largest magnitude, the first of several; NaN if one is not finite.
+static float find_extreme(const float *values) {
+    float extreme = 0;
+    for (int i = 0; i < BLOCK; i++) {
+        if (!isfinite(values[i])) return NAN;
+        if (fabsf(values[i]) > fabsf(extreme)) extreme = values[i];
+    }
+    return extreme;
+}
+
+static void put_q8_0(uint8_t *block, const float *values) {
+    float d = fabsf(find_extreme(values)) / 127;
+    bool zero = !(d >= 0x1p-126f); // or NaN
+    uint16_t scale = encode(half, d < 0x1p-126f ? 0 : d);
+    memcpy(block, &scale, sizeof scale);
+    for (int i = 0; i < BLOCK; i++)
+        block[SCALE_BYTES + i] = (uint8_t)(int8_t)(zero ? 0 : roundf(values[i] * (1 / d)));
+}
+
+static int to_q4_0(float value, float inverse) {
+    return (int)fminf(15, truncf(value * inverse + 8.5f));
+}
+
+static void put_q4_0(uint8_t *block, const float *values) {
+    enum { NOTHING = 0x88 }; // 8 stands for 0, twice
+    float d = find_extreme(values) / -8;
+    bool zero = !(fabsf(d) >= 0x1p-126f);
+    uint16_t scale = encode(half, fabsf(d) < 0x1p-126f ? 0 : d);
+    memcpy(block, &scale, sizeof scale);
+    for (int i = 0; i < BLOCK / 2; i++) {
+        int low = zero ? 8 : to_q4_0(values[i], 1 / d), high = zero ? 8 : to_q4_0(values[i + BLOCK / 2], 1 / d);
+        block[SCALE_BYTES + i] = zero ? NOTHING : (uint8_t)(low | high << 4);
+    }
+}
+
+void sxt_number_convert(sxt_type type, void *data, uint64_t count, const float *values) {
+    uint32_t block = sxt_type_block(type), size = sxt_type_size(type);
+    for (uint64_t i = 0; i < count; i += block) {
+        uint8_t *at = (uint8_t *)data + i / block * size;
+        if (type == SXT_TYPE_Q8_0)
+            put_q8_0(at, values + i);
+        else if (type == SXT_TYPE_Q4_0)
+            put_q4_0(at, values + i);
+        else
+            sxt_number_put(type, at, 0, values[i]);
     }
 }
 
@@ -107,13 +185,16 @@ double sxt_number_roundoff(sxt_type type) {
         return 0x1p-11;
     case SXT_TYPE_BF16:
         return 0x1p-8;
+    case SXT_TYPE_FP8_E4M3:
+        return 0x1p-4;
     case SXT_TYPE_I32:
-    case SXT_TYPE_Q8_0: // read only, and then exact
+    case SXT_TYPE_Q8_0:
+    case SXT_TYPE_Q4_0:
         break;
     }
     return 0;
 }
 
 double sxt_number_tiny(sxt_type type) {
-    return type == SXT_TYPE_F16 ? 0x1p-25 : 0x1p-126;
+    return type == SXT_TYPE_FP8_E4M3 ? 0x1p-10 : type == SXT_TYPE_F16 ? 0x1p-25 : 0x1p-126;
 }

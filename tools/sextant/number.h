@@ -6,16 +6,19 @@
 
 double sxt_number_get(sxt_type type, const void *data, uint64_t index);
 
-// Not for q8_0, whose elements share a scale.
+// Not for q8_0 and q4_0, whose elements share a scale.
 void sxt_number_put(sxt_type type, void *data, uint64_t index, double value);
 
-// Quantises blocks of 32 values as ggml does: scale max|x|/127, halves rounded away from zero.
-void sxt_number_put_q8_0(void *data, uint64_t first_block, uint64_t block_count, const float *values);
+// The nearest number that the type has; past ±448 fp8 saturates. Not for q8_0 and q4_0.
+double sxt_number_round(sxt_type type, double value);
+
+// Converts `count` values, a multiple of the type's block, to dense elements; blocks by ggml's arithmetic in f32.
+void sxt_number_convert(sxt_type type, void *data, uint64_t count, const float *values);
 
 // Bytes of `count` dense elements.
 uint64_t sxt_number_bytes(sxt_type type, uint64_t count);
 
-// Unit roundoff: half the distance from 1 to the next number. 0 for integers.
+// Unit roundoff: half the distance from 1 to the next number. 0 for integers and blocks.
 double sxt_number_roundoff(sxt_type type);
 
 // The largest error of rounding a number too small to be normal, or of flushing it to zero where the device may.

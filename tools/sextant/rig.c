@@ -6,25 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GUARD_BYTES = 4096, POISON = 0xff }; // all ones is NaN in f32, f16 and bf16, and -1 in i32
-
-sxt_result sxt_record(sxt_stream *stream, sxt_op op, const sxt_work_desc *desc) {
-    switch (op) {
-    case SXT_OP_NORM:
-        return sxt_norm(stream, &desc->norm);
-    case SXT_OP_ROPE:
-        return sxt_rope(stream, &desc->rope);
-    case SXT_OP_QK_NORM_ROPE:
-        return sxt_qk_norm_rope(stream, &desc->qk_norm_rope);
-    case SXT_OP_KV_WRITE:
-        return sxt_kv_write(stream, &desc->kv_write);
-    case SXT_OP_ATTENTION:
-        return sxt_attention(stream, &desc->attention);
-    case SXT_OP_COUNT:
-        break;
-    }
-    return SXT_ERROR_INVALID;
-}
+enum { GUARD_BYTES = 4096 };
 
 // ── Where a tensor lies in its buffer ──
 
@@ -81,7 +63,7 @@ static sxt_result upload(sxt_rig *rig, int index, uint64_t bytes) {
     if (!rig->guarded && !slot->initial) return SXT_OK;
     void *image = malloc(bytes);
     if (!image) return SXT_ERROR_OUT_OF_MEMORY;
-    memset(image, POISON, bytes);
+    memset(image, SXT_POISON, bytes);
     // The dense side is only read in this direction.
     if (slot->initial) copy_elements(tensor, image, (void *)(uintptr_t)slot->initial, true);
     sxt_result result = sxt_buffer_write(rig->buffers[index], 0, image, bytes);
@@ -140,7 +122,7 @@ sxt_result sxt_rig_record(sxt_rig *rig, int stage) {
     sxt_work_desc desc;
     const sxt_stage *at = &rig->work->stages[stage];
     sxt_rig_desc(rig, at, &desc);
-    return sxt_record(rig->stream, at->op, &desc);
+    return sxt_op_record(rig->stream, at->op, &desc);
 }
 
 static sxt_result submit_and_wait(sxt_rig *rig) {

@@ -7,6 +7,8 @@
 #include "program.h"
 #include "work.h"
 
+enum { SXT_POISON = 0xff }; // all ones is NaN in f32, f16, bf16, fp8 and as a block's scale, and -1 in i32
+
 typedef struct sxt_rig {
     const sxt_session *session;
     const sxt_work *work;
@@ -38,8 +40,5 @@ sxt_result sxt_rig_run(sxt_rig *rig);
 // Reads a slot's elements, dense. With guards also checks that nothing else in its buffer has changed (for a slot that
 // no stage writes: nothing at all); *out_damage says so.
 sxt_result sxt_rig_read(sxt_rig *rig, int slot, void *out_data, bool *out_damaged);
-
-// Makes a description's call on a stream.
-sxt_result sxt_record(sxt_stream *stream, sxt_op op, const sxt_work_desc *desc);
 
 #endif

@@ -50,10 +50,13 @@ static void print_times(const sxt_rig *rig, char variants[][128]) {
 static void print_check(const sxt_check *check) {
     for (int i = 0; i < check->line_count; i++) {
         const sxt_check_line *line = &check->lines[i];
-        printf("check     %s %s: relative error %.2e against the %s (limit %.1e)", line->slot, line->ok ? "ok" : "FAIL",
-               line->error, line->against, line->limit);
-        if (line->elements && line->limit > 0)
-            printf("; worst element at %.0f%% of its bound", 100 * line->worst_share);
+        if (line->bits)
+            printf("check     %s %s: %s", line->slot, line->ok ? "ok" : "FAIL",
+                   line->ok ? "bit for bit what the reference has" : "not bit for bit what the reference has");
+        else
+            printf("check     %s %s: relative error %.2e against the %s (limit %.1e)", line->slot,
+                   line->ok ? "ok" : "FAIL", line->error, line->against, line->limit);
+        if (line->elements && !line->bits) printf("; worst element at %.0f%% of its bound", 100 * line->worst_share);
         putchar('\n');
         if (line->elements && line->worst_share > 1) {
             printf("          element %llu is %.9g, the reference has %.9g\n", (unsigned long long)line->worst_index,
@@ -63,28 +66,48 @@ static void print_check(const sxt_check *check) {
     if (*check->damage) printf("check     FAIL %s\n", check->damage);
 }
 
-static sxt_dtype dtype_of(sxt_type type) {
-    static const sxt_dtype dtypes[] = {[SXT_TYPE_F32] = SXT_DTYPE_F32,
-                                       [SXT_TYPE_F16] = SXT_DTYPE_F16,
-                                       [SXT_TYPE_BF16] = SXT_DTYPE_BF16,
-                                       [SXT_TYPE_I32] = SXT_DTYPE_I32};
-    return dtypes[type];
+static bool is_coded(sxt_type type) {
+    return sxt_type_block(type) > 1 || type == SXT_TYPE_FP8_E4M3;
+}
+
+// Adds a result to a file: as it is, and what is coded once more as `name`_f32, decoded.
+static sxt_result add_result(sxt_rig *rig, int index, void *const data[SXT_MAX_SLOTS], sxt_bundle *results) {
+    static const sxt_dtype dtypes[] = {
+        [SXT_TYPE_F32] = SXT_DTYPE_F32,    [SXT_TYPE_F16] = SXT_DTYPE_F16, [SXT_TYPE_BF16] = SXT_DTYPE_BF16,
+        [SXT_TYPE_I32] = SXT_DTYPE_I32,    [SXT_TYPE_Q8_0] = SXT_DTYPE_U8, [SXT_TYPE_Q4_0] = SXT_DTYPE_U8,
+        [SXT_TYPE_FP8_E4M3] = SXT_DTYPE_U8};
+    const sxt_slot *slot = &rig->work->slots[index];
+    bool coded = is_coded(slot->type);
+    char name[64];
+    uint64_t shape[4];
+    memcpy(shape, slot->file_shape, sizeof shape);
+    if (coded) shape[slot->rank - 1] = sxt_number_bytes(slot->type, shape[slot->rank - 1]);
+    sxt_array *array = sxt_bundle_add(results, slot->name, dtypes[slot->type], slot->rank, shape);
+    if (!array) return SXT_ERROR_OUT_OF_MEMORY;
+    memcpy(array->data, data[index], array->bytes);
+    if (!coded) return SXT_OK;
+    snprintf(name, sizeof name, "%s_f32", slot->name);
+    array = sxt_bundle_add(results, name, SXT_DTYPE_F32, slot->rank, slot->file_shape);
+    for (uint64_t i = 0; array && i < array->count; i++)
+        ((float *)array->data)[i] = (float)sxt_slot_value(rig->work, index, data, i);
+    return array ? SXT_OK : SXT_ERROR_OUT_OF_MEMORY;
 }
 
 static int write_results(sxt_rig *rig, const char *path) {
     sxt_bundle results = {0};
+    void *data[SXT_MAX_SLOTS];
     char error[SXT_ERROR_SIZE];
     int exit_code = SXT_EXIT_DONE;
-    for (int i = 0; i < rig->work->slot_count && exit_code == SXT_EXIT_DONE; i++) {
-        const sxt_slot *slot = &rig->work->slots[i];
-        if (!slot->result) continue;
-        sxt_array *array = sxt_bundle_add(&results, slot->name, dtype_of(slot->type), slot->rank, slot->file_shape);
-        sxt_result result = array ? sxt_rig_read(rig, i, array->data, NULL) : SXT_ERROR_OUT_OF_MEMORY;
-        if (result != SXT_OK) exit_code = sxt_session_fail(rig->session, result, slot->name);
+    sxt_result result = sxt_data_read(rig, data, NULL, 0);
+    for (int i = 0; i < rig->work->slot_count && result == SXT_OK; i++) {
+        if (rig->work->slots[i].result) result = add_result(rig, i, data, &results);
     }
-    if (exit_code == SXT_EXIT_DONE && !sxt_bundle_write(path, &results, error)) {
+    if (result != SXT_OK) {
+        exit_code = sxt_session_fail(rig->session, result, "-o");
+    } else if (!sxt_bundle_write(path, &results, error)) {
         exit_code = sxt_fail(SXT_EXIT_BAD_INPUT, "-o %s: %s", path, error);
     }
+    sxt_data_free(data);
     sxt_bundle_finish(&results);
     return exit_code;
 }
@@ -151,6 +174,8 @@ const sxt_command sxt_run_command = {
     .explanation =
         "The file's tensors are the input, its __metadata__ says what to compute; both are listed below.\n"
         "Prints the device, each kernel variant, its time, and effective GFLOP/s and GB/s (every tensor moved once).\n"
+        "q8_0, q4_0 and fp8_e4m3 outputs are written as their bytes (U8), and decoded as NAME_f32. Caches written and\n"
+        "copied are checked to the bit, codes of computed values to the one that rounding allows.\n"
         "An attention case with `norm` or `pairing` first norms and rotates q and k, in that order; with `kv_type`\n"
         "it writes k and v to a cache of that type. All stages are timed and checked one by one.\n",
     .print_more = sxt_case_print_help,

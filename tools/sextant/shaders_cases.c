@@ -186,30 +186,93 @@ static void qk_norm_ropes(maker *m) {
     }
 }
 
-// ── kv_write ──
+// ── The whole step, and caches ──
 
-static void kv_write(maker *m, sxt_type from, sxt_type k_cache, sxt_type v_cache, uint32_t channels, bool slots) {
-    enum { TOKENS = 512, HEADS = 8, ROWS = 4096 };
+static const sxt_type cache_types[] = {SXT_TYPE_F32,  SXT_TYPE_F16,  SXT_TYPE_BF16,
+                                       SXT_TYPE_Q8_0, SXT_TYPE_Q4_0, SXT_TYPE_FP8_E4M3};
+enum { CACHE_TYPES = sizeof cache_types / sizeof cache_types[0], CACHE_HEADS = 8, CACHE_ROWS = 4096, PAGE_ROWS = 16 };
+
+typedef enum cache_form { CACHE_ROW, CACHE_SLOTS, CACHE_PAGES } cache_form;
+
+static const char *const cache_names[] = {"row", "slots", "pages"};
+
+static sxt_kv_cache cache(maker *m, sxt_type k, sxt_type v, uint32_t channels, uint32_t tokens, cache_form form) {
+    const uint32_t batch = form == CACHE_PAGES ? CACHE_ROWS / PAGE_ROWS : 1, rows = CACHE_ROWS / batch;
+    sxt_kv_cache c = {
+        .k = place(m, k, batch, rows, CACHE_HEADS, channels),
+        .v = place(m, v, batch, rows, CACHE_HEADS, channels),
+    };
+    if (form != CACHE_ROW) c.slots = place(m, SXT_TYPE_I32, 1, 1, 1, tokens);
+    if (form == CACHE_PAGES) c.block_table = place(m, SXT_TYPE_I32, 1, 1, 1, batch);
+    if (k == SXT_TYPE_FP8_E4M3) c.k_scale = place(m, SXT_TYPE_F32, 1, 1, CACHE_HEADS, 1);
+    if (v == SXT_TYPE_FP8_E4M3) c.v_scale = place(m, SXT_TYPE_F32, 1, 1, CACHE_HEADS, 1);
+    return c;
+}
+
+static void step(maker *m, const rope_form *rotation, sxt_type in, sxt_type k, sxt_type v, uint32_t channels,
+                 uint32_t tokens, cache_form form) {
+    const bool odd = m->odd != 0;
+    sxt_work_desc desc = {.qk_norm_rope = {.norm = SXT_NORM_RMS, .eps = 1e-6f, .rope = rotation->params}};
+    sxt_qk_norm_rope_desc *d = &desc.qk_norm_rope;
+    d->q = place(m, in, 1, tokens, 32, channels);
+    d->q_out = place(m, in, 1, tokens, 32, channels);
+    d->k = place(m, in, 1, tokens, CACHE_HEADS, channels);
+    d->v = place(m, in, 1, tokens, CACHE_HEADS, channels);
+    d->q_weight = place(m, SXT_TYPE_F32, 1, 1, 1, channels);
+    d->k_weight = place(m, SXT_TYPE_F32, 1, 1, 1, channels);
+    d->positions = place(m, SXT_TYPE_I32, rotation->planes, 1, 1, tokens);
+    d->cache = cache(m, k, v, channels, tokens, form);
+    visit(m, SXT_OP_QK_NORM_ROPE, &desc, "step.%s.%s-%s-%s.d%u.t%u.%s%s", rotation->name, sxt_type_name(in),
+          sxt_type_name(k), sxt_type_name(v), channels, tokens, cache_names[form], odd ? ".unaligned" : "");
+}
+
+static void steps(maker *m) {
+    for (int f = 0; f < WHOLE_FORMS; f++)
+        for (int t = 0; t < CACHE_TYPES; t++)
+            step(m, &rope_forms[f], SXT_TYPE_F16, cache_types[t], cache_types[t], 128, 512, CACHE_ROW);
+    for (int t = 0; t < CACHE_TYPES; t++)
+        step(m, &rope_forms[0], SXT_TYPE_F32, cache_types[t], cache_types[t], 256, 1, CACHE_PAGES);
+    step(m, &rope_forms[0], SXT_TYPE_F32, SXT_TYPE_Q8_0, SXT_TYPE_Q4_0, 64, 512, CACHE_SLOTS);
+    step(m, &rope_forms[2], SXT_TYPE_BF16, SXT_TYPE_FP8_E4M3, SXT_TYPE_BF16, 128, 512, CACHE_SLOTS);
+    m->odd = 1;
+    step(m, &rope_forms[0], SXT_TYPE_F16, SXT_TYPE_Q8_0, SXT_TYPE_F16, 128, 512, CACHE_PAGES);
+}
+
+static void kv_write(maker *m, sxt_type from, sxt_type k, sxt_type v, uint32_t channels, cache_form form) {
+    enum { TOKENS = 512 };
     const bool odd = m->odd != 0;
     sxt_work_desc desc = {0};
-    desc.kv_write.k = place(m, from, 1, TOKENS, HEADS, channels);
-    desc.kv_write.v = place(m, from, 1, TOKENS, HEADS, channels);
-    desc.kv_write.k_cache = place(m, k_cache, 1, ROWS, HEADS, channels);
-    desc.kv_write.v_cache = place(m, v_cache, 1, ROWS, HEADS, channels);
-    if (slots) desc.kv_write.slots = place(m, SXT_TYPE_I32, 1, 1, 1, TOKENS);
-    visit(m, SXT_OP_KV_WRITE, &desc, "kv_write.%s-%s-%s.d%u%s%s", sxt_type_name(from), sxt_type_name(k_cache),
-          sxt_type_name(v_cache), channels, slots ? ".slots" : "", odd ? ".unaligned" : "");
+    desc.kv_write.k = place(m, from, 1, TOKENS, CACHE_HEADS, channels);
+    desc.kv_write.v = place(m, from, 1, TOKENS, CACHE_HEADS, channels);
+    desc.kv_write.cache = cache(m, k, v, channels, TOKENS, form);
+    visit(m, SXT_OP_KV_WRITE, &desc, "kv_write.%s-%s-%s.d%u.%s%s", sxt_type_name(from), sxt_type_name(k),
+          sxt_type_name(v), channels, cache_names[form], odd ? ".unaligned" : "");
 }
 
 static void kv_writes(maker *m) {
     for (int from = 0; from < FLOAT_TYPES; from++)
-        for (int to = 0; to < FLOAT_TYPES; to++)
-            kv_write(m, float_types[from], float_types[to], float_types[to], 128, true);
-    kv_write(m, SXT_TYPE_F32, SXT_TYPE_F16, SXT_TYPE_F16, 128, false);
-    kv_write(m, SXT_TYPE_F32, SXT_TYPE_F16, SXT_TYPE_BF16, 128, true);
-    kv_write(m, SXT_TYPE_F16, SXT_TYPE_F16, SXT_TYPE_F16, 72, true);
+        for (int to = 0; to < CACHE_TYPES; to++)
+            kv_write(m, float_types[from], cache_types[to], cache_types[to], 128, CACHE_SLOTS);
+    kv_write(m, SXT_TYPE_F32, SXT_TYPE_F16, SXT_TYPE_F16, 128, CACHE_ROW);
+    kv_write(m, SXT_TYPE_F32, SXT_TYPE_F16, SXT_TYPE_BF16, 128, CACHE_PAGES);
+    kv_write(m, SXT_TYPE_F16, SXT_TYPE_F16, SXT_TYPE_F16, 72, CACHE_SLOTS);
     m->odd = 1;
-    kv_write(m, SXT_TYPE_F16, SXT_TYPE_F16, SXT_TYPE_F16, 128, true);
+    kv_write(m, SXT_TYPE_F16, SXT_TYPE_F16, SXT_TYPE_F16, 128, CACHE_SLOTS);
+}
+
+static void kv_shift_and_copy(maker *m, sxt_type type) {
+    sxt_work_desc desc = {.kv_shift = {.rope = rope_forms[0].params}};
+    sxt_kv_cache c = cache(m, type, type, 128, 1, CACHE_ROW);
+    desc.kv_shift.k = c.k;
+    desc.kv_shift.k_scale = c.k_scale;
+    desc.kv_shift.deltas = place(m, SXT_TYPE_I32, 1, 1, 1, CACHE_ROWS);
+    visit(m, SXT_OP_KV_SHIFT, &desc, "kv_shift.%s.d128", sxt_type_name(type));
+
+    c = cache(m, type, type, 128, 1, CACHE_ROW);
+    desc = (sxt_work_desc){.kv_copy = {.k_from = c.k, .k_to = c.k, .v_from = c.v, .v_to = c.v}};
+    desc.kv_copy.from = place(m, SXT_TYPE_I32, 1, 1, 1, 1024);
+    desc.kv_copy.to = place(m, SXT_TYPE_I32, 1, 1, 1, 1024);
+    visit(m, SXT_OP_KV_COPY, &desc, "kv_copy.%s.d128", sxt_type_name(type));
 }
 
 // ── attention ──
@@ -314,7 +377,10 @@ bool sxt_shader_cases(sxt_buffer *buffer, sxt_shader_visit visitor, void *user) 
     norms(&m);
     ropes(&m);
     qk_norm_ropes(&m);
+    steps(&m);
     kv_writes(&m);
+    for (int t = 0; t < CACHE_TYPES; t++)
+        kv_shift_and_copy(&m, cache_types[t]);
     attentions(&m);
     return m.going;
 }

@@ -192,13 +192,15 @@ const sxt_command sxt_verify_command = {
         "seed; the same seed makes the same cases. A device compiles kernels for types and options, so each family "
         "draws\n"
         "those 20 times (or once in 25 cases, if that is more); every case has shapes, strides and data of its own.\n"
-        "Every element is held to a bound derived from the types, and every result to a relative error. Around and\n"
+        "Every element is held to a bound derived from the types, and every result to a relative error; in q8_0, q4_0\n"
+        "and fp8_e4m3, where an error may carry a value over an edge, one code off is just at its bound. Around and\n"
         "between the elements of all tensors lies NaN, which must neither be read into a result nor be overwritten;\n"
-        "inputs must not change. What the device has no kernel for is counted apart. Exit 1 if anything fails.\n",
+        "inputs must not change, nor rows of a cache that no token takes. What the device has no kernel for is\n"
+        "counted apart. Exit 1 if anything fails.\n",
     .print_more = print_families,
     .options =
         {
-            [CASES] = {0, "cases", "N", false, "cases of each family (default 500, 3000 in all)"},
+            [CASES] = {0, "cases", "N", false, "cases of each family (default 500, 4000 in all)"},
             [SEED] = {0, "seed", "S", false, "seed of the cases (default 1)"},
             [FILTER] = {0, "filter", "SUBSTR", false, "only families with this in their name"},
             [DUMP] = {0, "dump", "DIR", false, "write each failing case there, for `sextant run --check`"},
