@@ -3,7 +3,8 @@
 #include <string.h>
 
 #include "core/tensor.h"
-#include "interface/attention.h"
+#include "interface/attention_decode.h"
+#include "kernels/attention_split.h"
 #include "kernels/kernels.h"
 
 enum { NVIDIA, AMD, INTEL, LAVAPIPE_4, LAVAPIPE_8, LAVAPIPE_16, SWIFTSHADER, BASELINE, DEVICE_COUNT };
@@ -287,4 +288,127 @@ Test(attention_plan, what_the_device_cannot_hold_is_unsupported) {
     caps.shared_bytes = 8192;
     cr_expect_eq(sxt_attention_plan(&caps, &desc, &plan), SXT_ERROR_UNSUPPORTED);
     cr_expect_not_null(strstr(plan.variant, "shared memory"));
+}
+
+// Until a kernel has them. What is empty needs none.
+Test(attention_plan, forms_without_a_kernel_are_unsupported_by_name) {
+    const sxt_attention_desc plain = causal(64, 64, 4, 4, 64);
+    const sxt_tensor list = dense(SXT_TYPE_I32, 1, 1, 1, 2);
+    sxt_attention_desc forms[8];
+    for (int i = 0; i < 8; i++)
+        forms[i] = plain;
+    forms[0].mask = dense(SXT_TYPE_I32, 1, 1, 64, 2);
+    forms[1].kv_lengths = list;
+    forms[2].kv_lengths = forms[2].block_table = list;
+    forms[3].cu_seqlens_q = list;
+    forms[4].k.type = SXT_TYPE_Q4_0;
+    forms[5].v.type = SXT_TYPE_FP8_E4M3;
+    forms[6].q = forms[6].k = dense(SXT_TYPE_F32, 1, 64, 4, 260);
+    forms[7].v = forms[7].o = dense(SXT_TYPE_F32, 1, 64, 4, 512);
+    static const char *const words[] = {"mask", "kv_lengths", "block_table",  "cu_seqlens_q",
+                                        "q4_0", "fp8",        "256 channels", "256 channels"};
+    for (int device = 0; device < DEVICE_COUNT; device++)
+        for (int i = 0; i < 8; i++) {
+            const sxt_caps caps = caps_of(device);
+            sxt_plan plan;
+            cr_expect_eq(sxt_attention_plan(&caps, &forms[i], &plan), SXT_ERROR_UNSUPPORTED);
+            cr_expect(strstr(plan.variant, words[i]) != NULL, "%s: %s", words[i], plan.variant);
+            forms[i].o.shape[SXT_TOKEN] = 0;
+            cr_expect_eq(sxt_attention_plan(&caps, &forms[i], &plan), SXT_OK);
+            forms[i].o.shape[SXT_TOKEN] = 64;
+        }
+}
+
+// ── Few queries, long caches ──
+
+static sxt_caps lavapipe_by_address(void) {
+    sxt_caps caps = caps_of(LAVAPIPE_8);
+    caps.buffer_address = caps.int64 = true;
+    return caps;
+}
+
+Test(attention_plan, splits_fill_the_device_and_no_more) {
+    static const struct {
+        sxt_attention_work work;
+        uint32_t slots, splits;
+    } rows[] = {
+        {{8, 4096, 128}, 32, 4},      // lavapipe, 8 KV heads
+        {{8, 32768, 128}, 32, 4},     // longer caches do not need more
+        {{1, 32768, 128}, 32, 28},    // 28 of 32 are 87 %
+        {{1, 1024, 128}, 32, 7},      // at least 128 keys each
+        {{8, 512, 128}, 32, 1},       // four blocks
+        {{26, 4096, 128}, 32, 1},     // 81 % busy without
+        {{24, 4096, 128}, 32, 4},     // 75 %: 96 are three full waves
+        {{64, 131072, 128}, 132, 2},  // an H100: 128 of 132
+        {{8, 131072, 128}, 132, 15},  // 120 of 132, 91 %; 16 would be 97 %
+        {{1, 131072, 128}, 132, 109}, // the best is 128 of 132
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        cr_expect_eq(sxt_attention_splits(&rows[i].work, rows[i].slots), rows[i].splits, "row %zu: %u splits", i,
+                     sxt_attention_splits(&rows[i].work, rows[i].slots));
+}
+
+Test(attention_plan, splits_are_never_more_than_keys_allow) {
+    for (uint32_t keys = 0; keys < 5000; keys += 97)
+        for (uint64_t tiles = 1; tiles < 200; tiles += 7) {
+            const sxt_attention_work work = {tiles, keys, 128};
+            const uint32_t splits = sxt_attention_splits(&work, 132);
+            cr_expect(splits >= 1 && (splits == 1 || splits * 128 <= keys), "%u keys, %u splits", keys, splits);
+        }
+}
+
+Test(attention_plan, decode_is_split_and_merged) {
+    const sxt_caps caps = lavapipe_by_address();
+    const sxt_attention_desc desc = causal(1, 4096, 32, 8, 128);
+    sxt_plan plan;
+    cr_assert_eq(sxt_attention_plan(&caps, &desc, &plan), SXT_OK);
+    cr_expect_str_eq(plan.variant, "attention.decode d128 rows 4 splits 4 grid 8x4");
+    cr_assert_eq(plan.dispatch_count, 2u);
+    const sxt_dispatch *split = &plan.dispatches[0], *merge = &plan.dispatches[1];
+    cr_expect_eq(split->shader, SXT_SHADER_ATTENTION_DECODE_SOFTWARE);
+    cr_expect_eq(merge->shader, SXT_SHADER_ATTENTION_DECODE_MERGE);
+    cr_expect(merge->groups[0] == 4 && merge->groups[1] == 8);
+    const uint64_t partials = 4 * 32, o_bytes = partials * 128 * 4;
+    cr_expect_eq(plan.scratch_bytes, o_bytes + partials * SXT_ATTENTION_STATS_BYTES);
+    for (int i = 0; i < 2; i++) {
+        const sxt_binding *o = &plan.dispatches[i].bindings[SXT_ATTENTION_PARTIAL_O];
+        const sxt_binding *stats = &plan.dispatches[i].bindings[SXT_ATTENTION_PARTIAL_STATS];
+        cr_expect(o->kind == SXT_BINDING_SCRATCH && stats->kind == SXT_BINDING_SCRATCH);
+        cr_expect(o->written == (i == 0) && stats->written == (i == 0));
+        cr_expect(o->offset + o->bytes <= stats->offset && stats->offset + stats->bytes <= plan.scratch_bytes);
+    }
+    // Each tensor is bound where it is touched.
+    cr_expect_eq(split->bindings[SXT_ATTENTION_O].kind, SXT_BINDING_NONE);
+    cr_expect_eq(merge->bindings[SXT_ATTENTION_O].kind, SXT_BINDING_BUFFER);
+    cr_expect_eq(merge->bindings[SXT_ATTENTION_K].kind, SXT_BINDING_NONE);
+}
+
+Test(attention_plan, a_window_is_split_by_the_keys_in_it) {
+    const sxt_caps caps = lavapipe_by_address();
+    sxt_attention_desc desc = causal(1, 32768, 8, 2, 64);
+    desc.windowed = true;
+    desc.window_left = 1023;
+    sxt_plan plan;
+    cr_assert_eq(sxt_attention_plan(&caps, &desc, &plan), SXT_OK);
+    cr_expect_eq(push_of(&plan).tiles, 7u, "1024 keys: %s", plan.variant);
+    desc.window_left = 200;
+    cr_assert_eq(sxt_attention_plan(&caps, &desc, &plan), SXT_OK);
+    cr_expect_eq(plan.dispatch_count, 1u, "too few keys: %s", plan.variant);
+    cr_expect_eq(plan.scratch_bytes, 0u);
+}
+
+Test(attention_plan, what_decode_cannot_do_stays_with_the_kernel_for_all) {
+    const sxt_caps caps = lavapipe_by_address();
+    sxt_attention_desc rows[4];
+    for (int i = 0; i < 4; i++)
+        rows[i] = causal(1, 4096, 8, 2, 64);
+    rows[0].v.type = SXT_TYPE_F32;  // types differ
+    rows[1].k.offset_bytes = 2;     // odd rows
+    rows[2] = causal(5, 4096, 8, 2, 64); // 20 packed rows
+    rows[3] = causal(1, 255, 8, 2, 64);
+    for (int i = 0; i < 4; i++) {
+        sxt_plan plan;
+        cr_assert_eq(sxt_attention_plan(&caps, &rows[i], &plan), SXT_OK);
+        cr_expect_eq(plan.dispatches[0].shader, SXT_SHADER_ATTENTION_SOFTWARE_ADDRESS, "row %d: %s", i, plan.variant);
+    }
 }

@@ -45,6 +45,8 @@ static void run_case(sxt_fake_call call, uint32_t at, VkResult fault, bool for_g
     count->opened++;
     const sxt_result first = sxt_copy_job_use_device(device, staged);
     if (first != SXT_OK) cr_assert(sxt_test_fake.fired, "%s: an error without a fault", text);
+    // Work that is done before it is waited for saves a call, so that a fault may be left for the next time.
+    if (!sxt_test_fake.fired) sxt_copy_job_use_device(device, staged);
     const bool lost = atomic_load(&sxt_vulkan_device_of(device)->lost);
     const sxt_result second = sxt_copy_job_use_device(device, staged);
     count->lost += lost;

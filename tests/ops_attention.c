@@ -135,6 +135,55 @@ Test(attention, random_q8_0_keys_and_values_match_the_reference) {
         run_random(first + i, BLOCKS);
 }
 
+// Few queries over many keys, which some devices cut into splits. Few groups of types: kernels for these are large.
+static void run_decode(uint64_t seed) {
+    const uint32_t n = (uint32_t)(seed % 60);
+    static const sxt_type types[] = {SXT_TYPE_F16, SXT_TYPE_Q8_0, SXT_TYPE_BF16, SXT_TYPE_F32};
+    static const struct {
+        uint32_t dim, v_dim, group;
+    } heads[] = {{128, 128, 4}, {64, 64, 8}, {96, 32, 3}, {256, 256, 2}, {32, 32, 1}};
+    static sxt_test_trial trial;
+    sxt_test_trial_init(&trial, &bench, seed);
+    trial.layout = n % 3 == 0 ? SXT_TEST_DENSE : SXT_TEST_QUADS;
+    sxt_test_rng *rng = &trial.rng;
+    const uint32_t h = n / 4 % 5;
+    shape s = {
+        .dim = heads[h].dim,
+        .v_dim = heads[h].v_dim,
+        .q = n % 5 == 4 ? SXT_TYPE_F16 : SXT_TYPE_F32,
+        .k = types[n % 4],
+        .v = types[n % 4],
+        .o = n % 5 == 4 ? SXT_TYPE_F16 : SXT_TYPE_F32,
+        .batch = sxt_test_between(rng, 1, 2),
+        .queries = n % 2 ? 1 : SXT_TEST_PICK(rng, uint32_t, 1, 2, 4),
+        .keys = sxt_test_between(rng, 256, 1300),
+        .kv_heads = sxt_test_between(rng, 1, 3),
+        .lse = sxt_test_chance(rng, 60),
+    };
+    s.q_heads = s.kv_heads * heads[h].group;
+    sxt_attention_desc d = make(&trial, &s);
+    d.causal = sxt_test_chance(rng, 70);
+    if (sxt_test_chance(rng, 30)) {
+        d.windowed = true;
+        d.window_left = (int32_t)sxt_test_between(rng, 250, 700);
+        d.window_right = (int32_t)sxt_test_below(rng, 3) - 1;
+    }
+    if (h == 1 || h == 2) add_features(&trial, &s, &d);
+    if (sxt_test_chance(rng, 40)) {
+        d.sinks = sxt_test_dense(&trial, "sinks", SXT_TYPE_F32, 1, 1, 1, s.q_heads);
+        sxt_test_fill_normal(&trial, &d.sinks, 0, 2);
+    }
+    sxt_test_attention_check(&trial, &d, 5e-6);
+    sxt_test_trial_finish(&trial);
+}
+
+Test(attention, random_decode_over_long_caches_matches_the_reference) {
+    const uint64_t first = sxt_test_first_seed();
+    const uint32_t cases = sxt_test_cases(64);
+    for (uint32_t i = 0; i < cases; i++)
+        run_decode(first + i);
+}
+
 // The forms that models run in, once each, with more keys than one tile.
 // The rest has one layout, and few types: each further one costs every driver the time of a compiler.
 static void begin(sxt_test_trial *trial, uint64_t seed) {
@@ -236,12 +285,15 @@ Test(attention, nan_in_masked_keys_never_reaches_a_result) {
         {1, 70, 0, 48, true, 20},   // decode with a window: the oldest keys
         {16, 80, 0, 43, true, 20},  // a chunk with a window
         {33, 90, 0, 36, false, 20}, // not causal
+        {1, 700, 0, 398, true, 300}, // in splits
+        {3, 701, 0, 396, true, 301}, // in splits, and rows see different keys
     };
-    for (uint32_t i = 0; i < 3 * 4 * 2; i++) {
+    enum { ROWS = sizeof rows / sizeof rows[0] };
+    for (uint32_t i = 0; i < ROWS * 4 * 2; i++) {
         static sxt_test_trial trial;
         begin(&trial, i);
-        const uint32_t n = i % 3;
-        const sxt_type type = i / 12 ? SXT_TYPE_F32 : SXT_TYPE_F16; // where 3e38 is Inf
+        const uint32_t n = i % ROWS;
+        const sxt_type type = i / (4 * ROWS) ? SXT_TYPE_F32 : SXT_TYPE_F16; // where 3e38 is Inf
         const shape s = {1, rows[n].queries, rows[n].keys, 4, 2, 64, 64, SXT_TYPE_F32, type, type, SXT_TYPE_F32, true};
         sxt_attention_desc clean = make(&trial, &s);
         clean.causal = rows[n].causal;
@@ -256,8 +308,8 @@ Test(attention, nan_in_masked_keys_never_reaches_a_result) {
         for (uint32_t j = rows[n].first; j <= rows[n].last; j++) {
             cr_assert(!sxt_test_visible(&clean, 0, j), "the test hides too much");
             for (uint32_t c = 0; c < 2 * 64; c++) {
-                sxt_test_set(&trial, &dirty.k, j * 2 * 64 + c, garbage[i / 3 % 4]);
-                sxt_test_set(&trial, &dirty.v, j * 2 * 64 + c, garbage[i / 3 % 4]);
+                sxt_test_set(&trial, &dirty.k, j * 2 * 64 + c, garbage[i / ROWS % 4]);
+                sxt_test_set(&trial, &dirty.v, j * 2 * 64 + c, garbage[i / ROWS % 4]);
             }
         }
         const sxt_test_step steps[] = {{SXT_OP_ATTENTION, &clean}, {SXT_OP_ATTENTION, &dirty}};

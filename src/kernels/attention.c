@@ -1,7 +1,7 @@
 #include "interface/attention.h"
 
 #include "core/tensor.h"
-#include "kernels/kernels.h"
+#include "kernels/attention.h"
 
 #include <assert.h>
 
@@ -185,6 +185,7 @@ static sxt_result plan_software(const sxt_caps *caps, const sxt_attention_desc *
                        : caps->storage16    ? SXT_SHADER_ATTENTION_SOFTWARE_S16
                                             : SXT_SHADER_ATTENTION_SOFTWARE;
     dispatch->subgroup_size = caps->subgroup_size_control ? lanes : 0;
+    if (sxt_attention_wants_decode(caps, desc) && sxt_attention_plan_decode(caps, desc, head, plan)) return SXT_OK;
     uint32_t *spec = dispatch->spec;
     bool blocks = desc->k.type == SXT_TYPE_Q8_0 || desc->v.type == SXT_TYPE_Q8_0;
     if (!blocks && (desc->k.type != desc->v.type || !spec[SXT_ATTENTION_SPEC_K_ALIGNED] || !spec[SXT_ATTENTION_SPEC_V_ALIGNED])) {
@@ -207,5 +208,7 @@ sxt_result sxt_attention_plan(const sxt_caps *caps, const sxt_attention_desc *de
         sxt_plan_name(out_plan, "attention.none");
         return SXT_OK;
     }
+    const char *missing = sxt_attention_missing_form(desc);
+    if (missing) return sxt_plan_unsupported(out_plan, "%s", missing);
     return wants_software(caps) ? plan_software(caps, desc, out_plan) : plan_tile(caps, desc, out_plan);
 }

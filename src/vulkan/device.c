@@ -163,6 +163,7 @@ static void free_driver_objects(sxt_vulkan_device *device) {
         if (device->timeline != VK_NULL_HANDLE) {
             sxt_vulkan_drain(device, atomic_load(&device->submitted));
             sxt_vulkan_tables_finish(device);
+            sxt_vulkan_buffer_destroy(atomic_exchange(&device->spare_scratch, NULL));
             sxt_vulkan_buffer_destroy(device->dummy_written);
             sxt_vulkan_buffer_destroy(device->dummy_read);
             if (device->allocator != NULL) sxt_vulkan_pipelines_finish(device);

@@ -285,6 +285,8 @@ struct sxt_vulkan_device {
 
     pthread_mutex_t tables_lock;
     sxt_vulkan_table *tables;
+
+    _Atomic(sxt_buffer *) spare_scratch; // that no stream has taken yet, or NULL
 };
 
 static inline sxt_vulkan_device *sxt_vulkan_device_of(sxt_device *device) {
@@ -324,7 +326,7 @@ struct sxt_vulkan_buffer {
     VkDeviceAddress address; // 0 without caps.buffer_address
     uint64_t padded_bytes;   // kernels read whole words of 16 bytes
     uint64_t ticket;         // in the graveyard: freed once the device has passed it
-    sxt_vulkan_buffer *next; // in the graveyard
+    sxt_vulkan_buffer *next; // in the graveyard, or a stream's outgrown scratch
 };
 
 static inline sxt_vulkan_buffer *sxt_vulkan_buffer_of(sxt_buffer *buffer) {
@@ -337,6 +339,11 @@ void sxt_vulkan_memory_finish(sxt_vulkan_device *device);
 void sxt_vulkan_memory_collect(sxt_vulkan_device *device, bool all);
 
 void sxt_vulkan_transfer_finish(sxt_vulkan_device *device);
+
+// Scratch memory of at least so many bytes, for a stream to own: what was set aside, if it is large enough.
+sxt_result sxt_vulkan_scratch_take(sxt_vulkan_device *device, uint64_t bytes, sxt_buffer **out_buffer);
+// Sets so much aside, if there is not as much yet, for the next stream that needs some.
+sxt_result sxt_vulkan_scratch_reserve(sxt_vulkan_device *device, uint64_t bytes);
 
 // The buffer with a plan's table, made and filled if it is not there.
 sxt_result sxt_vulkan_table_get(sxt_vulkan_device *device, const sxt_table *table, sxt_buffer **out_buffer);

@@ -178,3 +178,25 @@ void sxt_vulkan_buffer_destroy(sxt_buffer *base) {
     device->graveyard = buffer;
     pthread_mutex_unlock(&device->graveyard_lock);
 }
+
+// ── Scratch ──
+
+sxt_result sxt_vulkan_scratch_take(sxt_vulkan_device *device, uint64_t bytes, sxt_buffer **out_buffer) {
+    sxt_buffer *spare = atomic_exchange(&device->spare_scratch, NULL);
+    if (spare != NULL && spare->bytes >= bytes) {
+        *out_buffer = spare;
+        return SXT_OK;
+    }
+    sxt_vulkan_buffer_destroy(spare);
+    const uint64_t step = UINT64_C(1) << 16; // so that caches which grow do not make a buffer each time
+    const sxt_buffer_desc desc = {.bytes = (bytes + step - 1) / step * step, .name = "sextant scratch"};
+    return sxt_vulkan_buffer_create(&device->base, &desc, out_buffer);
+}
+
+sxt_result sxt_vulkan_scratch_reserve(sxt_vulkan_device *device, uint64_t bytes) {
+    if (bytes == 0) return SXT_OK;
+    sxt_buffer *mine;
+    const sxt_result result = sxt_vulkan_scratch_take(device, bytes, &mine);
+    if (result == SXT_OK) sxt_vulkan_buffer_destroy(atomic_exchange(&device->spare_scratch, mine));
+    return result;
+}

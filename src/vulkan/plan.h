@@ -14,12 +14,13 @@ typedef enum sxt_binding_kind {
     SXT_BINDING_NONE = 0, // the shader declares it and will not touch it: any buffer does
     SXT_BINDING_BUFFER,
     SXT_BINDING_TABLE,   // the plan's table
+    SXT_BINDING_SCRATCH, // `offset` and `bytes` of the plan's scratch memory: what is touched
 } sxt_binding_kind;
 
 typedef struct sxt_binding {
     sxt_binding_kind kind;
     bool written;        // else only read
-    sxt_buffer *buffer;
+    sxt_buffer *buffer;  // of BUFFER
     uint64_t offset, bytes; // offset a multiple of storage_align, bytes ≤ storage_range: the bound range
     uint64_t hazard_offset, hazard_bytes; // what is really touched: hazards are tracked by this
 } sxt_binding;
@@ -51,6 +52,7 @@ typedef struct sxt_dispatch {
 typedef struct sxt_plan {
     char variant[96]; // for logs: kernel and geometry
     uint32_t dispatch_count; // 0: nothing to do
+    uint64_t scratch_bytes;  // of device memory, beside the tensors
     sxt_dispatch dispatches[SXT_MAX_DISPATCHES];
     sxt_table table;
 } sxt_plan;

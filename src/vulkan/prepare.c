@@ -35,6 +35,7 @@ sxt_result sxt_vulkan_prepare(sxt_device *base, const sxt_plan *plan) {
     sxt_buffer *table;
     sxt_result result = sxt_vulkan_check(device);
     if (result == SXT_OK) result = sxt_vulkan_table_get(device, &plan->table, &table);
+    if (result == SXT_OK) result = sxt_vulkan_scratch_reserve(device, plan->scratch_bytes);
     for (uint32_t i = 0; i < plan->dispatch_count && result == SXT_OK; i++) {
         const sxt_dispatch *dispatch = &plan->dispatches[i];
         sxt_vulkan_pipeline *pipeline;

@@ -35,6 +35,8 @@ typedef struct sxt_vulkan_stream {
     uint32_t other_count;
     const slot *latest; // one of the others: the last submission, if it was not empty
     sxt_hazards hazards;
+    sxt_buffer *scratch; // for plans that want it, one after the other; NULL until the first
+    sxt_vulkan_buffer *outgrown; // scratch that the current recording may use still
 } sxt_vulkan_stream;
 
 static sxt_vulkan_stream *stream_of(sxt_stream *stream) {
@@ -156,9 +158,19 @@ error:
     return result;
 }
 
+// Once the recording is submitted, or given up.
+static void drop_outgrown(sxt_vulkan_stream *stream) {
+    while (stream->outgrown != NULL) {
+        sxt_vulkan_buffer *next = stream->outgrown->next;
+        sxt_vulkan_buffer_destroy(&stream->outgrown->base);
+        stream->outgrown = next;
+    }
+}
+
 void sxt_vulkan_stream_reset(sxt_stream *base) {
     sxt_vulkan_stream *stream = stream_of(base);
     if (stream->current == NULL) return;
+    drop_outgrown(stream);
     stream->current->ticket = 0;
     keep(stream, stream->current);
     stream->current = NULL;
@@ -178,6 +190,7 @@ void sxt_vulkan_stream_destroy(sxt_stream *base) {
         recording_destroy(device, stream->others);
         stream->others = next;
     }
+    sxt_vulkan_buffer_destroy(stream->scratch);
     free(stream);
 }
 
@@ -197,6 +210,7 @@ sxt_result sxt_vulkan_stream_submit(sxt_stream *base, uint64_t *out_ticket) {
     result = sxt_vulkan_submit(device, recording->commands, &recording->ticket);
     if (result != SXT_OK) goto error;
     *out_ticket = recording->ticket;
+    drop_outgrown(stream);
     keep(stream, recording);
     stream->latest = recording;
     stream->current = NULL;
@@ -271,32 +285,38 @@ error:
     return result;
 }
 
+// The runtime's own buffers that a plan's bindings stand for.
+typedef struct own_buffers {
+    sxt_buffer *table, *scratch;
+} own_buffers;
+
 // The buffer and range behind a binding.
 static const sxt_vulkan_buffer *resolve_binding(const sxt_vulkan_device *device, const sxt_binding *binding,
-                                                sxt_buffer *table, uint64_t *out_offset, uint64_t *out_bytes) {
+                                                const own_buffers *own, uint64_t *out_offset, uint64_t *out_bytes) {
     *out_offset = 0;
     *out_bytes = VK_WHOLE_SIZE;
-    if (binding->kind == SXT_BINDING_BUFFER) {
-        const sxt_vulkan_buffer *buffer = sxt_vulkan_buffer_of(binding->buffer);
-        assert(binding->buffer->device == &device->base && binding->bytes > 0);
+    if (binding->kind == SXT_BINDING_BUFFER || binding->kind == SXT_BINDING_SCRATCH) {
+        sxt_buffer *whole = binding->kind == SXT_BINDING_BUFFER ? binding->buffer : own->scratch;
+        const sxt_vulkan_buffer *buffer = sxt_vulkan_buffer_of(whole);
+        assert(whole->device == &device->base && binding->bytes > 0);
         assert(binding->offset + binding->bytes <= buffer->padded_bytes);
         assert(binding->offset % device->base.info.caps.storage_align == 0);
         *out_offset = binding->offset;
         *out_bytes = binding->bytes;
         return buffer;
     }
-    assert(binding->kind == SXT_BINDING_NONE || table != NULL);
-    sxt_buffer *whole = binding->kind == SXT_BINDING_TABLE ? table
+    assert(binding->kind == SXT_BINDING_NONE || own->table != NULL);
+    sxt_buffer *whole = binding->kind == SXT_BINDING_TABLE ? own->table
                         : binding->written                 ? device->dummy_written
                                                            : device->dummy_read;
     return sxt_vulkan_buffer_of(whole);
 }
 
-static void write_addresses(sxt_vulkan_device *device, const sxt_dispatch *dispatch, sxt_buffer *table,
+static void write_addresses(sxt_vulkan_device *device, const sxt_dispatch *dispatch, const own_buffers *own,
                             const prepared *with) {
     uint64_t addresses[SXT_MAX_BINDINGS] = {0}, offset, bytes;
     for (uint32_t i = 0; i < dispatch->binding_count; i++) {
-        const sxt_vulkan_buffer *buffer = resolve_binding(device, &dispatch->bindings[i], table, &offset, &bytes);
+        const sxt_vulkan_buffer *buffer = resolve_binding(device, &dispatch->bindings[i], own, &offset, &bytes);
         addresses[i] = buffer->address + offset;
     }
     memcpy((char *)with->addresses->mapped + with->addresses_offset, addresses, sizeof addresses);
@@ -312,17 +332,17 @@ static void write_addresses(sxt_vulkan_device *device, const sxt_dispatch *dispa
     device->vk.vkUpdateDescriptorSets(device->handle, 1, &write, 0, NULL);
 }
 
-static void write_set(sxt_vulkan_device *device, const sxt_dispatch *dispatch, sxt_buffer *table,
+static void write_set(sxt_vulkan_device *device, const sxt_dispatch *dispatch, const own_buffers *own,
                       const prepared *with) {
     if (dispatch->by_address) {
-        write_addresses(device, dispatch, table, with);
+        write_addresses(device, dispatch, own, with);
         return;
     }
     VkDescriptorBufferInfo buffers[SXT_MAX_BINDINGS];
     VkWriteDescriptorSet writes[SXT_MAX_BINDINGS];
     for (uint32_t i = 0; i < dispatch->binding_count; i++) {
         VkDescriptorBufferInfo *info = &buffers[i];
-        info->buffer = resolve_binding(device, &dispatch->bindings[i], table, &info->offset, &info->range)->handle;
+        info->buffer = resolve_binding(device, &dispatch->bindings[i], own, &info->offset, &info->range)->handle;
         assert(info->range == VK_WHOLE_SIZE || info->range <= device->base.info.caps.storage_range);
         writes[i] = (VkWriteDescriptorSet){
             .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
@@ -341,11 +361,13 @@ static bool needs_barrier(sxt_vulkan_stream *stream, const sxt_dispatch *dispatc
     uint32_t count = 0;
     for (uint32_t i = 0; i < dispatch->binding_count; i++) {
         const sxt_binding *binding = &dispatch->bindings[i];
-        if (binding->kind != SXT_BINDING_BUFFER) continue; // no shader writes a table
+        const bool scratch = binding->kind == SXT_BINDING_SCRATCH;
+        if (binding->kind != SXT_BINDING_BUFFER && !scratch) continue; // no shader writes a table
+        const uint64_t begin = scratch ? binding->offset : binding->hazard_offset;
         ranges[count++] = (sxt_hazard_range){
-            .buffer = binding->buffer,
-            .begin = binding->hazard_offset,
-            .end = binding->hazard_offset + binding->hazard_bytes,
+            .buffer = scratch ? stream->scratch : binding->buffer,
+            .begin = begin,
+            .end = begin + (scratch ? binding->bytes : binding->hazard_bytes),
             .written = binding->written,
         };
     }
@@ -377,28 +399,45 @@ static void record_dispatch(sxt_vulkan_device *device, sxt_vulkan_stream *stream
     device->vk.vkCmdDispatch(commands, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
 }
 
+// Makes the scratch memory at least so large. What was recorded before keeps the one that it was recorded with.
+static sxt_result grow_scratch(sxt_vulkan_device *device, sxt_vulkan_stream *stream, uint64_t bytes) {
+    if (bytes == 0 || (stream->scratch != NULL && stream->scratch->bytes >= bytes)) return SXT_OK;
+    sxt_buffer *larger;
+    const sxt_result result = sxt_vulkan_scratch_take(device, bytes, &larger);
+    if (result != SXT_OK) return result;
+    if (stream->scratch != NULL) {
+        sxt_vulkan_buffer *old = sxt_vulkan_buffer_of(stream->scratch);
+        old->next = stream->outgrown;
+        stream->outgrown = old;
+    }
+    stream->scratch = larger;
+    return SXT_OK;
+}
+
 sxt_result sxt_vulkan_stream_run(sxt_stream *base, const sxt_plan *plan) {
     sxt_vulkan_stream *stream = stream_of(base);
     sxt_vulkan_device *device = sxt_vulkan_device_of(base->device);
     prepared with[SXT_MAX_DISPATCHES];
-    sxt_buffer *table = NULL;
+    own_buffers own = {0};
     assert(plan->dispatch_count <= SXT_MAX_DISPATCHES);
     sxt_result result = sxt_vulkan_check(device);
     if (result != SXT_OK || plan->dispatch_count == 0) return result;
 
     // All that can fail comes first.
-    result = sxt_vulkan_table_get(device, &plan->table, &table);
+    result = sxt_vulkan_table_get(device, &plan->table, &own.table);
     if (result == SXT_OK) result = begin(device, stream);
+    if (result == SXT_OK) result = grow_scratch(device, stream, plan->scratch_bytes);
     for (uint32_t i = 0; i < plan->dispatch_count && result == SXT_OK; i++) {
         const sxt_dispatch *dispatch = &plan->dispatches[i];
         result = sxt_vulkan_pipeline_get(device, dispatch, &with[i].pipeline);
         if (result == SXT_OK) result = allocate_set(device, stream->current, dispatch, &with[i]);
     }
     if (result != SXT_OK) return result;
+    own.scratch = stream->scratch;
     for (uint32_t i = 0; i < plan->dispatch_count; i++) {
         const sxt_dispatch *dispatch = &plan->dispatches[i];
         if (is_empty(dispatch)) continue;
-        write_set(device, dispatch, table, &with[i]);
+        write_set(device, dispatch, &own, &with[i]);
         record_dispatch(device, stream, dispatch, &with[i]);
     }
     return SXT_OK;
