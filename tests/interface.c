@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "interface/attention.h"
+#include "interface/attention_merge.h"
 #include "interface/kv_copy.h"
 #include "interface/norm.h"
 #include "interface/rate.h"
@@ -118,6 +119,17 @@ static const field fields[] = {
     FIELD(sxt_attention_push, window_right),
     FIELD(sxt_attention_push, q_scale),
     FIELD(sxt_attention_push, softcap),
+
+    FIELD(sxt_merge_push, o_a),
+    FIELD(sxt_merge_push, lse_a),
+    FIELD(sxt_merge_push, o_b),
+    FIELD(sxt_merge_push, lse_b),
+    FIELD(sxt_merge_push, o),
+    FIELD(sxt_merge_push, lse),
+    FIELD(sxt_merge_push, rows),
+    FIELD(sxt_merge_push, tokens),
+    FIELD(sxt_merge_push, heads),
+    FIELD(sxt_merge_push, channels),
 };
 
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0] };

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "interface/attention_merge.h"
 #include "interface/norm.h"
 #include "interface/step.h"
 #include "kernels/kernels.h"
@@ -365,6 +366,62 @@ Test(plan, kv_write_is_runnable_and_covers_keys_and_values) {
     }
 }
 
+static sxt_attention_merge_desc merge_of(uint32_t tokens, uint32_t channels) {
+    sxt_attention_merge_desc desc = {
+        .o_a = dense(SXT_TYPE_F16, 2, tokens, 8, channels),
+        .lse_a = dense(SXT_TYPE_F32, 2, tokens, 8, 1),
+        .lse = dense(SXT_TYPE_F32, 2, tokens, 8, 1),
+    };
+    desc.o_b = desc.o = desc.o_a;
+    desc.lse_b = desc.lse_a;
+    desc.o.type = SXT_TYPE_BF16;
+    return desc;
+}
+
+Test(plan, attention_merge_is_runnable_and_covers_its_rows_on_every_device) {
+    static const uint32_t channels[] = {1, 3, 4, 12, 64, 100, 128, 511, 576};
+    static const uint32_t tokens[] = {1, 7, 512, 70001};
+    for (int device = 0; device < DEVICE_COUNT; device++)
+        for (int i = 0; i < 36; i++) {
+            const uint32_t c = channels[i % 9], t = tokens[i / 9];
+            const sxt_attention_merge_desc desc = merge_of(t, c);
+            const sxt_caps *caps = each_device(device);
+            sxt_plan plan;
+            sxt_result result = sxt_attention_merge_plan(caps, &desc, &plan);
+            if (UINT64_C(2) * t * 8 * c * 2 > caps->storage_range) {
+                cr_expect_eq(result, SXT_ERROR_UNSUPPORTED);
+                continue;
+            }
+            cr_assert_eq(result, SXT_OK, "%s: %s", device_names[device], plan.variant);
+            expect_runnable(caps, device_names[device], &plan);
+            const sxt_dispatch *d = &plan.dispatches[0];
+            const uint32_t group = d->spec[SXT_MERGE_SPEC_GROUP], lanes = d->spec[SXT_MERGE_SPEC_LANES];
+            cr_expect(lanes > 0 && group % lanes == 0, "%s: %s", device_names[device], plan.variant);
+            cr_expect_geq(groups_of(d) * d->spec[SXT_MERGE_SPEC_ROWS], UINT64_C(2) * t * 8);
+            cr_expect_leq(d->spec[SXT_MERGE_SPEC_ROWS] * 8, caps->shared_bytes, "two weights a row");
+            cr_expect_eq(d->spec[SXT_MERGE_SPEC_ALIGNED], (uint32_t)(c % 4 == 0));
+            cr_expect_eq(plan.scratch_bytes, 0u);
+        }
+}
+
+// A row of each tensor that is off by one element, and one lse that is not there.
+Test(plan, attention_merge_moves_quads_only_where_all_rows_have_them) {
+    sxt_plan plan;
+    for (int i = 0; i < 4; i++) {
+        sxt_attention_merge_desc desc = merge_of(5, 64);
+        sxt_tensor *tensors[] = {&desc.o_a, &desc.o_b, &desc.o, &desc.lse_a};
+        tensors[i]->offset_bytes += sxt_type_size(tensors[i]->type);
+        cr_assert_eq(sxt_attention_merge_plan(each_device(BASELINE), &desc, &plan), SXT_OK);
+        cr_expect_eq(plan.dispatches[0].spec[SXT_MERGE_SPEC_ALIGNED], (uint32_t)(i == 3), "%d", i);
+        cr_expect_eq(plan.dispatches[0].spec[SXT_MERGE_SPEC_LSE_TYPE], (uint32_t)SXT_STORE_F32);
+    }
+    sxt_attention_merge_desc desc = merge_of(5, 64);
+    desc.lse = (sxt_tensor){0};
+    cr_assert_eq(sxt_attention_merge_plan(each_device(BASELINE), &desc, &plan), SXT_OK);
+    cr_expect_eq(plan.dispatches[0].spec[SXT_MERGE_SPEC_LSE_TYPE], (uint32_t)SXT_STORE_NONE);
+    cr_expect_str_eq(plan.variant, "attention_merge f16,f16->bf16 lanes 16 rows 8 grid 10x1");
+}
+
 // ── All operations alike ──
 
 Test(plan, the_same_question_gets_the_same_answer) {
@@ -388,6 +445,9 @@ Test(plan, empty_tensors_are_no_work) {
     cr_expect_eq(plan.dispatch_count, 0u);
     sxt_rope_desc rope = {.x = desc.x, .y = desc.y, .positions = positions_of(&desc.x), .rope = rope_of(96)};
     cr_expect_eq(sxt_rope_plan(each_device(NVIDIA), &rope, &plan), SXT_OK);
+    cr_expect_eq(plan.dispatch_count, 0u);
+    const sxt_attention_merge_desc merge = merge_of(0, 64);
+    cr_expect_eq(sxt_attention_merge_plan(each_device(NVIDIA), &merge, &plan), SXT_OK);
     cr_expect_eq(plan.dispatch_count, 0u);
 }
 

@@ -124,7 +124,7 @@ for name in "qkv":
     refused_meta(f"no tensor {name}", f"'{name}'", tensors)
 refused_meta("a tensor nobody asked for", "'mask'", attention_case(mask=floats([5, 5])))
 refused_meta("d = 3", "", attention_case(d=3))
-refused_meta("d = 260", "", attention_case(d=260))
+refused_meta("d = 580", "", attention_case(d=580))
 refused_meta("query heads no multiple of key heads", "", attention_case(hq=5))
 refused_meta("v of other tokens", "'v'", attention_case(v=floats([4, 2, 8])))
 refused_meta("k of another width", "'k'", attention_case(k=floats([5, 2, 12])))

@@ -1,5 +1,5 @@
 // Every mistake in a description that the CPU can see is refused, and the log names the operation, the field and the
-// fault. The operations around caches: tests/reject_cache.c.
+// fault. The operations around caches: tests/reject_cache.c; attention: tests/reject_attention.c.
 #include "support/reject.h"
 
 #include <criterion/criterion.h>
@@ -106,84 +106,6 @@ Test(reject, rope) {
     bench_finish(&b);
 }
 
-// ── sxt_attention ──
-
-Test(reject, attention) {
-    bench b;
-    bench_init(&b);
-    const sxt_attention_desc base = {
-        .q = place(&b, SXT_TYPE_F32, 2, 3, 8, 16),
-        .k = place(&b, SXT_TYPE_F16, 2, 5, 2, 16),
-        .v = place(&b, SXT_TYPE_BF16, 2, 5, 2, 12),
-        .o = place(&b, SXT_TYPE_F32, 2, 3, 8, 12),
-        .lse = place(&b, SXT_TYPE_F32, 2, 3, 8, 1),
-        .bias = place(&b, SXT_TYPE_F16, 1, 8, 3, 5),
-        .sinks = place(&b, SXT_TYPE_F32, 1, 1, 1, 8),
-        .alibi_slopes = place(&b, SXT_TYPE_F32, 1, 1, 1, 8),
-    };
-#define D sxt_attention_desc
-    static const tensor_row tensors[] = {
-        TENSOR(D, q, true, false),      TENSOR(D, k, true, false),
-        TENSOR(D, v, true, false),      TENSOR(D, o, true, true),
-        TENSOR(D, lse, false, true),    TENSOR(D, bias, false, false),
-        TENSOR(D, sinks, false, false), TENSOR(D, alibi_slopes, false, false),
-    };
-    static const rejection rows[] = {
-        {"scale is nan", {F32(D, scale, NAN)}},
-        {"scale is inf", {F32(D, scale, INFINITY)}},
-        {"softcap is -1", {F32(D, softcap, -1.0f)}},
-        {"softcap is nan", {F32(D, softcap, NAN)}},
-        {"softcap is inf", {F32(D, softcap, INFINITY)}},
-        {"window_left is -2", {BOOL(D, windowed, 1), U32(D, window_left, -2)}},
-        {"window_right is -2147483648", {BOOL(D, windowed, 1), U32(D, window_right, INT32_MIN)}},
-        {"q.shape[3] is 3, and must be a multiple of 4", {U32(D, q.shape[3], 3)}},
-        {"q.shape[3] is 0", {U32(D, q.shape[3], 0)}},
-        {"q.shape[3] is 260", {U32(D, q.shape[3], 260)}},
-        {"v.shape[3] is 6", {U32(D, v.shape[3], 6)}},
-        {"v.shape[3] is 512", {U32(D, v.shape[3], 512)}},
-        {"k.shape[0] is 1, and must be 2", {U32(D, k.shape[0], 1)}},
-        {"k.shape[3] is 12, and must be 16", {U32(D, k.shape[3], 12)}},
-        {"k.shape[2] is 3, and q has 8 heads", {U32(D, k.shape[2], 3), U32(D, v.shape[2], 3)}},
-        {"k.shape[2] is 0, and q has 8 heads", {U32(D, k.shape[2], 0), U32(D, v.shape[2], 0)}},
-        {"v.shape[1] is 4, and must be 5", {U32(D, v.shape[1], 4)}},
-        {"v.shape[2] is 1, and must be 2", {U32(D, v.shape[2], 1)}},
-        {"o.shape[1] is 5, and must be 3", {U32(D, o.shape[1], 5)}},
-        {"o.shape[2] is 2, and must be 8", {U32(D, o.shape[2], 2)}},
-        {"o.shape[3] is 16, and must be 12", {U32(D, o.shape[3], 16)}},
-        {"k.type is q4_0, and must be f32, f16, bf16 or q8_0", {U32(D, k.type, SXT_TYPE_Q4_0)}},
-        {"v.type is fp8_e4m3, and must be f32, f16, bf16 or q8_0", {U32(D, v.type, SXT_TYPE_FP8_E4M3)}},
-        {"lse.type is f16, and must be f32", {U32(D, lse.type, SXT_TYPE_F16)}},
-        {"lse.shape[3] is 12, and must be 1", {U32(D, lse.shape[3], 12)}},
-        {"lse.shape[2] is 2, and must be 8", {U32(D, lse.shape[2], 2)}},
-        {"bias.type is bf16, and must be f32 or f16", {U32(D, bias.type, SXT_TYPE_BF16)}},
-        {"bias.shape[0] is 3, and must be 2 or 1", {U32(D, bias.shape[0], 3)}},
-        {"bias.shape[1] is 2, and must be 8 or 1", {U32(D, bias.shape[1], 2)}},
-        {"bias.shape[2] is 1, and must be 3", {U32(D, bias.shape[2], 1)}},
-        {"bias.shape[3] is 4, and must be 5", {U32(D, bias.shape[3], 4)}},
-        {"sinks.shape[3] is 2, and must be 8", {U32(D, sinks.shape[3], 2)}},
-        {"sinks.shape[2] is 8, and must be 1", {U32(D, sinks.shape[2], 8), U32(D, sinks.shape[3], 1)}},
-        {"alibi_slopes.shape[3] is 1, and must be 8", {U32(D, alibi_slopes.shape[3], 1)}},
-        {"alibi_slopes.type is f16, and must be f32", {U32(D, alibi_slopes.type, SXT_TYPE_F16)}},
-        {"o overlaps q", {U64(D, o.offset_bytes, 0)}},
-        {"o overlaps k", {U64(D, o.offset_bytes, SLOT_BYTES)}},
-        {"o overlaps lse", {U64(D, o.offset_bytes, 4 * SLOT_BYTES)}},
-        {"o overlaps bias", {U64(D, o.offset_bytes, 5 * SLOT_BYTES)}},
-        {"lse overlaps v", {U64(D, lse.offset_bytes, 2 * SLOT_BYTES)}},
-        {"lse overlaps sinks", {U64(D, lse.offset_bytes, 6 * SLOT_BYTES)}},
-        {"lse overlaps alibi_slopes", {U64(D, lse.offset_bytes, 7 * SLOT_BYTES)}},
-    };
-    static const rejection fine[] = {
-        {"open window", {BOOL(D, windowed, 1), U32(D, window_left, -1), U32(D, window_right, -1)}},
-        {"the window's numbers count only with windowed", {U32(D, window_left, -7)}},
-        {"no lse", {POINTER(D, lse.buffer, NULL)}},
-        {"a bias for all heads", {U32(D, bias.shape[1], 1)}},
-        {"v may be a part of k", {U64(D, v.offset_bytes, SLOT_BYTES), U32(D, v.type, SXT_TYPE_F16)}},
-    };
-#undef D
-    CHECK_REJECTIONS(&b, SXT_OP_ATTENTION);
-    bench_finish(&b);
-}
-
 // ── NULL, and ops that there are not ──
 
 Test(reject, null_stream_device_and_description) {
@@ -199,9 +121,10 @@ Test(reject, null_stream_device_and_description) {
     cr_expect_eq(sxt_kv_copy(b.stream, NULL), SXT_ERROR_INVALID);
     cr_expect_eq(sxt_attention(b.stream, NULL), SXT_ERROR_INVALID);
     cr_expect(strstr(b.log.text, "sxt_attention: desc is NULL") != NULL);
+    cr_expect_eq(sxt_attention_merge(b.stream, NULL), SXT_ERROR_INVALID);
     cr_expect_eq(sxt_prepare(NULL, SXT_OP_NORM, &base), SXT_ERROR_INVALID);
     cr_expect_eq(sxt_prepare(b.device, SXT_OP_COUNT, &base), SXT_ERROR_INVALID);
-    cr_expect(strstr(b.log.text, "op is 7") != NULL);
+    cr_expect(strstr(b.log.text, "op is 8") != NULL);
     cr_expect_eq(sxt_prepare(b.device, (sxt_op)-1, &base), SXT_ERROR_INVALID);
     char text[64];
     cr_expect_eq(sxt_describe(NULL, SXT_OP_NORM, &base, text, sizeof text), SXT_ERROR_INVALID);
@@ -216,6 +139,13 @@ Test(reject, null_stream_device_and_description) {
     cr_expect_eq(sxt_measure_fma(b.device, &flops), SXT_ERROR_UNSUPPORTED);
     cr_expect_eq(flops, 7.0);
     cr_expect(strstr(b.log.text, "sxt_measure_fma: this device runs no kernels") != NULL);
+    uint64_t bytes = 1;
+    cr_expect_eq(sxt_scratch_size(NULL, SXT_OP_NORM, &base, &bytes), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_scratch_size(b.device, SXT_OP_NORM, &base, NULL), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_scratch_size(b.device, SXT_OP_NORM, NULL, &bytes), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_scratch_size(b.device, SXT_OP_COUNT, &base, &bytes), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_scratch_size(b.device, SXT_OP_NORM, &base, &bytes), SXT_OK);
+    cr_expect_eq(bytes, 0u);
     bench_finish(&b);
 }
 

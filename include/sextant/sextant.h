@@ -443,17 +443,39 @@ SXT_API sxt_result sxt_kv_copy(sxt_stream *stream, const sxt_kv_copy_desc *desc)
 //   s = scale·(q·k); softcap c > 0: s = c·tanh(s/c); s += bias; s −= slope_h·|i + Tk − Tq − j|; masked: s = −∞;
 //   lse = ln(Σ exp s (+ exp sink_h)); o = Σ exp(s − lse)·v
 // q: [batch, Tq, Hq, D], k: [batch, Tk, Hkv, D], v: [batch, Tk, Hkv, Dv], o: [batch, Tq, Hq, Dv]; Hq mod Hkv = 0,
-// head h reads h / (Hq/Hkv); D and Dv multiples of 4 from 4 to 256. q and o in f32, f16 or bf16, k and v in these or q8_0, any mix; scores,
-// sums and o are accumulated in f32.
+// head h reads h / (Hq/Hkv); D and Dv multiples of 4 from 4 to 576. q and o in f32, f16 or bf16, k and v in these,
+// q8_0, q4_0 or fp8_e4m3, any mix; scores, sums and o are accumulated in f32. v may be a part of k (MLA).
 // Masks are aligned bottom-right: query i stands at key i + (Tk − Tq). causal: it sees keys up to its own. With
 // `windowed`, it also sees only the window_left keys before its own and the window_right after, inclusive; −1 = open.
 // A row that sees no key gives o = 0 and lse = −∞ (with a sink: lse = sink).
+//
+// Sequences of different lengths. Tq and Tk above are then each sequence's own, and every mask goes by them.
+//   kv_lengths    sequence b has the first kv_lengths[b] keys of Tk. Not with cu_seqlens_k.
+//   block_table   k and v are pages [page, row, Hkv, D]; key j of sequence b is row j mod rows of page
+//                 block_table[b][j / rows]; Tk = pages of a sequence · rows, below 2^31. kv_lengths must be there.
+//   cu_seqlens_q  q, o and lse are [1, all queries, …]; sequence b has queries cu_seqlens_q[b] to
+//                 cu_seqlens_q[b + 1] − 1, of these at most the first max_q_tokens. o and lse of queries of no sequence
+//                 stay as they are. The batch of k and v is the number of sequences, unless they are pages or there is
+//   cu_seqlens_k  likewise for k and v: [1, all keys, …], at most max_k_tokens a sequence. Not with block_table.
+// Lengths, tables and offsets lie in device memory, and memory outside the tensors is never touched whatever they are:
+// lengths and offsets are clamped to what there is, an offset below the one before it gives an empty sequence (a query
+// that two sequences then claim has the result of either), and keys on a page that is not there are seen by no query.
+// bias and mask are indexed by the sequence, and by the numbers of query and key within it; they follow the longest:
+// their Tq is max_q_tokens, their Tk max_k_tokens (or Tk).
 typedef struct sxt_attention_desc {
     sxt_tensor q, k, v, o;
+    sxt_tensor k_scale, v_scale; // optional, fp8 only: f32 [1, 1, Hkv|1, 1], as in sxt_kv_cache
     sxt_tensor lse;          // optional: f32 [batch, Tq, Hq, 1], natural logarithm
     sxt_tensor bias;         // optional: f32 or f16 [batch|1, Hq|1, Tq, Tk]
+    sxt_tensor mask;         // optional: i32 [batch|1, Hq|1, Tq, ⌈Tk/32⌉]: bit j mod 32 of word j / 32 keeps key j;
+                             // bits from Tk on do not count
     sxt_tensor sinks;        // optional: f32 [1, 1, 1, Hq], logits that join the denominator only
     sxt_tensor alibi_slopes; // optional: f32 [1, 1, 1, Hq]
+    sxt_tensor kv_lengths;   // optional: i32 [1, 1, 1, batch]
+    sxt_tensor block_table;  // optional: i32 [1, 1, batch|1, pages of a sequence]
+    sxt_tensor cu_seqlens_q; // optional: i32 [1, 1, 1, batch + 1], not falling
+    sxt_tensor cu_seqlens_k; // optional, with cu_seqlens_q: likewise
+    uint32_t max_q_tokens, max_k_tokens; // with cu_seqlens_q, cu_seqlens_k: from 1 to all of them; 0 without
     float scale;             // 0 = 1/sqrt(D)
     float softcap;           // 0 = none
     bool causal;
@@ -461,6 +483,19 @@ typedef struct sxt_attention_desc {
     int32_t window_left, window_right;
 } sxt_attention_desc;
 SXT_API sxt_result sxt_attention(sxt_stream *stream, const sxt_attention_desc *desc);
+
+// Joins what two calls of sxt_attention found over two sets of keys (a shared prefix and the rest, halves of a long
+// context): lse = ln(e^lse_a + e^lse_b), o = o_a·e^(lse_a − lse) + o_b·e^(lse_b − lse).
+// A side whose lse is −∞ does not count, whatever its o is; where both are: 0 and −∞.
+// o_a, o_b, o: [batch, token, head, channel], f32, f16 or bf16, any number of channels from 1; lse_a, lse_b, lse: f32
+// [batch, token, head, 1]. o may be o_a or o_b, and lse may be lse_a or lse_b (the very same view, or disjoint). Sinks
+// belong into one of the two calls only.
+typedef struct sxt_attention_merge_desc {
+    sxt_tensor o_a, lse_a, o_b, lse_b;
+    sxt_tensor o;
+    sxt_tensor lse; // optional
+} sxt_attention_merge_desc;
+SXT_API sxt_result sxt_attention_merge(sxt_stream *stream, const sxt_attention_merge_desc *desc);
 
 typedef enum sxt_op {
     SXT_OP_NORM = 0,     // sxt_norm_desc
@@ -470,11 +505,17 @@ typedef enum sxt_op {
     SXT_OP_KV_SHIFT,     // sxt_kv_shift_desc
     SXT_OP_KV_COPY,      // sxt_kv_copy_desc
     SXT_OP_ATTENTION,    // sxt_attention_desc
+    SXT_OP_ATTENTION_MERGE, // sxt_attention_merge_desc
     SXT_OP_COUNT
 } sxt_op;
 
 // Creates ahead of time all that recording `desc` will need (pipelines, tables), so that it causes no hitch later.
 SXT_API sxt_result sxt_prepare(sxt_device *device, sxt_op op, const void *desc);
+
+// Bytes of device memory that recording `desc` needs besides its tensors, for partial results; 0 where there are none,
+// and on the reference. The stream has them and keeps them for the next call; they are taken when `desc` is recorded (or
+// prepared, with sxt_prepare). Errors: as of recording `desc`.
+SXT_API sxt_result sxt_scratch_size(sxt_device *device, sxt_op op, const void *desc, uint64_t *out_bytes);
 
 // Writes the name of the kernel variant and its geometry that this device takes for `desc`, e.g.
 // "attention.subgroup d128 8x32 grid 64x16": for logs and benchmarks. Truncates to `size` bytes.

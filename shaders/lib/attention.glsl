@@ -20,6 +20,7 @@ uint type_at(uint shift) {
     return (pc.dims >> shift) & 3u;
 }
 
+#include "lib/logarithm.glsl"
 #include "lib/storage.glsl"
 
 // q, o and bias are touched once a row or seldom: their types stay dynamic, which keeps pipelines few.
@@ -42,8 +43,6 @@ vec4 k_quad(uint i) {
 vec4 v_quad(uint i) {
     return V_TYPE == SXT_STORE_Q8_0 ? v_load4_q8(i) : v_load4(i, V_ALIGNED);
 }
-
-const float LOG2_E = 1.44269504088896341, LN_2 = 0.693147180559945309;
 
 // The running maximum starts from a finite floor and masked logits are finite and lower, so that no subtraction makes a
 // NaN and no product with log2(e) an infinity.
@@ -146,19 +145,6 @@ float logit(float product, place at, row r, int key) {
     if (has(SXT_ATTENTION_HAS_ALIBI))
         s -= SXT_AT(alibi_slopes, extra_base(24u) + r.head) * float(abs(position_of(r.token) - key));
     return s;
-}
-
-// ln x for x ≥ 0, to a few units in the last place of max(|ln x|, 1); drivers' own may be off by 1e-5.
-// The series of atanh: ln m = 2·(t + t³/3 + …), t = (m − 1)/(m + 1), for m in [√½, √2).
-float precise_log(float x) {
-    if (isinf(x) || isnan(x))
-        return x;
-    uint bits = floatBitsToUint(x);
-    int e = int((bits - 0x3f3504f3u) & 0xff800000u);
-    float m = uintBitsToFloat(bits - uint(e));
-    float t = (m - 1.0) / (m + 1.0), z = t * t;
-    float series = t * (2.0 + z * (0.666666667 + z * (0.4 + z * (0.285714286 + z * 0.222222222))));
-    return float(e >> 23) * LN_2 + series;
 }
 
 // Ends a row whose sum of e^(s − maximum) is `total`: writes lse, and returns the factor for the row's output.

@@ -1,11 +1,10 @@
-#include "core/op.h"
-#include "core/tensor.h"
+#include "core/attention.h"
 
 #include <math.h>
 
 static const char op[] = "sxt_attention";
 
-enum { HEAD_DIM_STEP = 4, HEAD_DIM_MAX = 256 };
+enum { HEAD_DIM_STEP = 4, HEAD_DIM_MAX = 576 };
 
 static sxt_result check_fields(const sxt_device *device, sxt_attention_desc *d) {
     sxt_result result;
@@ -27,13 +26,13 @@ static sxt_result check_head_dim(const sxt_device *device, const char *field, ui
     return SXT_OK;
 }
 
+// The batches and tokens of q and k are checked with the sequences.
 static sxt_result check_qkvo(const sxt_device *device, sxt_attention_desc *d) {
-    uint32_t batch = d->q.shape[SXT_BATCH], queries = d->q.shape[SXT_TOKEN], q_heads = d->q.shape[SXT_HEAD];
-    uint32_t keys = d->k.shape[SXT_TOKEN], kv_heads = d->k.shape[SXT_HEAD];
-    uint32_t dim = d->q.shape[SXT_CHANNEL], v_dim = d->v.shape[SXT_CHANNEL];
-    const uint32_t k_shape[4] = {batch, keys, kv_heads, dim};
-    const uint32_t v_shape[4] = {batch, keys, kv_heads, v_dim};
-    const uint32_t o_shape[4] = {batch, queries, q_heads, v_dim};
+    const uint32_t *q = d->q.shape, *k = d->k.shape;
+    uint32_t q_heads = q[SXT_HEAD], kv_heads = k[SXT_HEAD], dim = q[SXT_CHANNEL], v_dim = d->v.shape[SXT_CHANNEL];
+    const uint32_t k_shape[4] = {k[SXT_BATCH], k[SXT_TOKEN], kv_heads, dim};
+    const uint32_t v_shape[4] = {k[SXT_BATCH], k[SXT_TOKEN], kv_heads, v_dim};
+    const uint32_t o_shape[4] = {q[SXT_BATCH], q[SXT_TOKEN], q_heads, v_dim};
     sxt_result result;
     if ((result = check_head_dim(device, "q", dim)) || (result = check_head_dim(device, "v", v_dim)) ||
         (result = sxt_tensor_broadcast(device, op, "k", k_shape, 0, "q", &d->k)) ||
@@ -45,10 +44,22 @@ static sxt_result check_qkvo(const sxt_device *device, sxt_attention_desc *d) {
     return sxt_tensor_broadcast(device, op, "o", o_shape, 0, "q and v", &d->o);
 }
 
+static sxt_result check_scale(const sxt_device *device, const char *field, const char *of_field, const sxt_tensor *of,
+                              sxt_tensor *scale) {
+    if (!sxt_tensor_present(scale)) return SXT_OK;
+    if (of->type != SXT_TYPE_FP8_E4M3)
+        SXT_REJECT(&device->logger, "%s: %s is given, and %s.type is %s: only fp8_e4m3 has scales", op, field, of_field,
+                   sxt_type_name(of->type));
+    const uint32_t shape[4] = {1, 1, of->shape[SXT_HEAD], 1};
+    return sxt_tensor_broadcast(device, op, field, shape, 1 << SXT_HEAD, of_field, scale);
+}
+
 static sxt_result check_others(const sxt_device *device, sxt_attention_desc *d) {
-    uint32_t batch = d->q.shape[SXT_BATCH], queries = d->q.shape[SXT_TOKEN], q_heads = d->q.shape[SXT_HEAD];
-    const uint32_t lse_shape[4] = {batch, queries, q_heads, 1};
-    const uint32_t bias_shape[4] = {batch, q_heads, queries, d->k.shape[SXT_TOKEN]};
+    const uint32_t *q = d->q.shape, q_heads = q[SXT_HEAD], sequences = sxt_attention_sequences(d);
+    const uint32_t words = d->max_k_tokens / 32 + (d->max_k_tokens % 32 != 0);
+    const uint32_t lse_shape[4] = {q[SXT_BATCH], q[SXT_TOKEN], q_heads, 1};
+    const uint32_t bias_shape[4] = {sequences, q_heads, d->max_q_tokens, d->max_k_tokens};
+    const uint32_t mask_shape[4] = {sequences, q_heads, d->max_q_tokens, words};
     const uint32_t head_shape[4] = {1, 1, 1, q_heads};
     struct {
         const char *field;
@@ -59,6 +70,7 @@ static sxt_result check_others(const sxt_device *device, sxt_attention_desc *d) 
     } const others[] = {
         {"lse", &d->lse, lse_shape, 0, "q"},
         {"bias", &d->bias, bias_shape, 1 << 0 | 1 << 1, "q and k"},
+        {"mask", &d->mask, mask_shape, 1 << 0 | 1 << 1, "q and k"},
         {"sinks", &d->sinks, head_shape, 0, "q"},
         {"alibi_slopes", &d->alibi_slopes, head_shape, 0, "q"},
     };
@@ -68,7 +80,8 @@ static sxt_result check_others(const sxt_device *device, sxt_attention_desc *d) 
                                                  others[i].like, others[i].tensor);
         if (result != SXT_OK) return result;
     }
-    return SXT_OK;
+    sxt_result result = check_scale(device, "k_scale", "k", &d->k, &d->k_scale);
+    return result == SXT_OK ? check_scale(device, "v_scale", "v", &d->v, &d->v_scale) : result;
 }
 
 sxt_result sxt_attention_resolve(const sxt_device *device, const sxt_attention_desc *desc,
@@ -77,18 +90,27 @@ sxt_result sxt_attention_resolve(const sxt_device *device, const sxt_attention_d
     *d = *desc;
     const sxt_tensor_rule rules[] = {
         {.field = "q", .tensor = &d->q, .types = SXT_TYPES_FLOAT},
-        {.field = "k", .tensor = &d->k, .types = SXT_TYPES_KV},
-        {.field = "v", .tensor = &d->v, .types = SXT_TYPES_KV},
+        {.field = "k", .tensor = &d->k, .types = SXT_TYPES_CACHE},
+        {.field = "v", .tensor = &d->v, .types = SXT_TYPES_CACHE},
         {.field = "o", .tensor = &d->o, .types = SXT_TYPES_FLOAT, .output = true},
+        {.field = "k_scale", .tensor = &d->k_scale, .types = SXT_TYPES_F32, .optional = true},
+        {.field = "v_scale", .tensor = &d->v_scale, .types = SXT_TYPES_F32, .optional = true},
         {.field = "lse", .tensor = &d->lse, .types = SXT_TYPES_F32, .optional = true, .output = true},
         {.field = "bias", .tensor = &d->bias, .types = SXT_TYPES_F32_F16, .optional = true},
+        {.field = "mask", .tensor = &d->mask, .types = SXT_TYPES_I32, .optional = true},
         {.field = "sinks", .tensor = &d->sinks, .types = SXT_TYPES_F32, .optional = true},
         {.field = "alibi_slopes", .tensor = &d->alibi_slopes, .types = SXT_TYPES_F32, .optional = true},
+        {.field = "kv_lengths", .tensor = &d->kv_lengths, .types = SXT_TYPES_I32, .optional = true},
+        {.field = "block_table", .tensor = &d->block_table, .types = SXT_TYPES_I32, .optional = true},
+        {.field = "cu_seqlens_q", .tensor = &d->cu_seqlens_q, .types = SXT_TYPES_I32, .optional = true},
+        {.field = "cu_seqlens_k", .tensor = &d->cu_seqlens_k, .types = SXT_TYPES_I32, .optional = true},
     };
     enum { RULES = sizeof rules / sizeof rules[0] };
     sxt_result result;
-    if ((result = check_fields(device, d)) || (result = sxt_tensors_resolve(device, op, rules, RULES)) ||
-        (result = check_qkvo(device, d)) || (result = check_others(device, d)))
+    if ((result = check_fields(device, d)) || (result = sxt_attention_check_forms(device, d)) ||
+        (result = sxt_tensors_resolve(device, op, rules, RULES)) ||
+        (result = sxt_attention_resolve_sequences(device, d)) || (result = check_qkvo(device, d)) ||
+        (result = check_others(device, d)))
         return result;
     if (d->scale == 0.0f) d->scale = (float)(1.0 / sqrt(d->q.shape[SXT_CHANNEL]));
     return sxt_tensors_check_overlap(device, op, rules, RULES);

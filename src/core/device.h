@@ -45,6 +45,7 @@ struct sxt_backend {
     sxt_result (*stream_timestamp)(sxt_stream *stream, uint32_t *out_index);
     sxt_result (*stream_elapsed)(sxt_stream *stream, uint32_t from, uint32_t to, double *out_us);
     sxt_result (*prepare)(sxt_device *device, sxt_op op, const void *desc); // desc is resolved
+    sxt_result (*scratch_size)(sxt_device *device, sxt_op op, const void *desc, uint64_t *out_bytes); // the same
     sxt_result (*describe)(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size);
     sxt_result (*measure_fma)(sxt_device *device, double *out_flops); // NULL: not for this kind of device
     sxt_result (*statistics)(sxt_device *device, sxt_op op, const void *desc, sxt_statistic *out_statistics,

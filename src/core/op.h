@@ -13,7 +13,8 @@
     X(SXT_OP_KV_WRITE, kv_write)                                                                                       \
     X(SXT_OP_KV_SHIFT, kv_shift)                                                                                       \
     X(SXT_OP_KV_COPY, kv_copy)                                                                                         \
-    X(SXT_OP_ATTENTION, attention)
+    X(SXT_OP_ATTENTION, attention)                                                                                     \
+    X(SXT_OP_ATTENTION_MERGE, attention_merge)
 
 // Room for any op's description, for code that resolves one of an op known only at run time.
 typedef union sxt_any_desc {

@@ -42,6 +42,15 @@ sxt_result sxt_prepare(sxt_device *device, sxt_op op, const void *desc) {
     return result == SXT_OK ? device->backend->prepare(device, op, &resolved) : result;
 }
 
+sxt_result sxt_scratch_size(sxt_device *device, sxt_op op, const void *desc, uint64_t *out_bytes) {
+    if (device == NULL) return SXT_ERROR_INVALID;
+    if (out_bytes == NULL) SXT_REJECT(&device->logger, "sxt_scratch_size: out_bytes is NULL");
+    *out_bytes = 0;
+    sxt_any_desc resolved;
+    sxt_result result = sxt_op_resolve(device, op, desc, &resolved);
+    return result == SXT_OK ? device->backend->scratch_size(device, op, &resolved, out_bytes) : result;
+}
+
 sxt_result sxt_describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size) {
     if (device == NULL) return SXT_ERROR_INVALID;
     if (out_text == NULL || size == 0) SXT_REJECT(&device->logger, "sxt_describe: out_text has no room");

@@ -49,8 +49,6 @@ static const char *type_names(uint32_t types) {
     switch (types) {
     case SXT_TYPES_FLOAT:
         return "f32, f16 or bf16";
-    case SXT_TYPES_KV:
-        return "f32, f16, bf16 or q8_0";
     case SXT_TYPES_CACHE:
         return "f32, f16, bf16, q8_0, q4_0 or fp8_e4m3";
     case SXT_TYPES_F32_F16:

@@ -15,8 +15,7 @@ enum {
     SXT_TYPES_F32 = 1 << SXT_TYPE_F32,
     SXT_TYPES_F32_F16 = 1 << SXT_TYPE_F32 | 1 << SXT_TYPE_F16,
     SXT_TYPES_I32 = 1 << SXT_TYPE_I32,
-    SXT_TYPES_KV = SXT_TYPES_FLOAT | 1 << SXT_TYPE_Q8_0, // keys and values of attention
-    SXT_TYPES_CACHE = SXT_TYPES_KV | 1 << SXT_TYPE_Q4_0 | 1 << SXT_TYPE_FP8_E4M3,
+    SXT_TYPES_CACHE = SXT_TYPES_FLOAT | 1 << SXT_TYPE_Q8_0 | 1 << SXT_TYPE_Q4_0 | 1 << SXT_TYPE_FP8_E4M3,
 };
 
 static inline bool sxt_tensor_present(const sxt_tensor *tensor) {

@@ -42,6 +42,13 @@ static sxt_result prepare(sxt_device *device, sxt_op op, const void *desc) {
     return sxt_vulkan_prepare(device, &plan);
 }
 
+static sxt_result scratch_size(sxt_device *device, sxt_op op, const void *desc, uint64_t *out_bytes) {
+    sxt_plan plan;
+    sxt_result result = sxt_plan_make(device, op, desc, &plan);
+    if (result == SXT_OK) *out_bytes = plan.scratch_bytes;
+    return result;
+}
+
 sxt_result sxt_plan_describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size) {
     sxt_plan plan;
     sxt_result result = sxt_plan_make(device, op, desc, &plan);
@@ -72,6 +79,7 @@ const sxt_backend sxt_vulkan_backend = {
     .stream_timestamp = sxt_vulkan_stream_timestamp,
     .stream_elapsed = sxt_vulkan_stream_elapsed,
     .prepare = prepare,
+    .scratch_size = scratch_size,
     .describe = sxt_plan_describe,
     .measure_fma = sxt_vulkan_measure_fma,
     .statistics = statistics,

@@ -14,6 +14,9 @@
 SXT_OPS(SXT_OP_PLAN)
 #undef SXT_OP_PLAN
 
+// Why the kernels of attention cannot do what `desc` asks for, or NULL if they can.
+const char *sxt_attention_missing_form(const sxt_attention_desc *desc);
+
 // The backend that runs these plans on the Vulkan runtime, and that of devices opened with compile_only.
 extern const sxt_backend sxt_vulkan_backend;
 extern const sxt_backend sxt_vulkan_compile_backend;

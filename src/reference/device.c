@@ -157,6 +157,12 @@ static sxt_result prepare(sxt_device *device, sxt_op op, const void *desc) {
     return SXT_OK;
 }
 
+static sxt_result scratch_size(sxt_device *device, sxt_op op, const void *desc, uint64_t *out_bytes) {
+    (void)device, (void)op, (void)desc;
+    *out_bytes = 0;
+    return SXT_OK;
+}
+
 static sxt_result describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size) {
     (void)device, (void)desc;
     snprintf(out_text, size, "%s.reference", sxt_op_name(op));
@@ -186,6 +192,7 @@ static const sxt_backend backend = {
     .stream_timestamp = stream_timestamp,
     .stream_elapsed = stream_elapsed,
     .prepare = prepare,
+    .scratch_size = scratch_size,
     .describe = describe,
     .statistics = statistics,
 };

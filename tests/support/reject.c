@@ -97,7 +97,7 @@ static void reject_tensor(bench *b, const rejections *all, const tensor_row *row
     expect_tensor_rejected(b, all, row, &t, ".type is unknown");
     t = good;
     t.offset_bytes += size / 2;
-    expect_tensor_rejected(b, all, row, &t, ".offset_bytes is ");
+    if (size > 1) expect_tensor_rejected(b, all, row, &t, ".offset_bytes is ");
     t = good;
     t.offset_bytes = (uint64_t)SLOTS * SLOT_BYTES - size; // ends one element late or more
     t.shape[1] += 1;

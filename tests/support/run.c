@@ -52,10 +52,17 @@ static const struct {
                         {READ(kv_copy, k_from), READ(kv_copy, v_from), READ(kv_copy, from), READ(kv_copy, to),
                          PARTLY(kv_copy, k_to), PARTLY(kv_copy, v_to)}},
     [SXT_OP_ATTENTION] = {sizeof(sxt_attention_desc),
-                          8,
-                          {READ(attention, q), READ(attention, k), READ(attention, v), READ(attention, bias),
-                           READ(attention, sinks), READ(attention, alibi_slopes), WRITTEN(attention, o),
-                           WRITTEN(attention, lse)}},
+                          15,
+                          {READ(attention, q), READ(attention, k), READ(attention, v), READ(attention, k_scale),
+                           READ(attention, v_scale), READ(attention, bias), READ(attention, mask),
+                           READ(attention, sinks), READ(attention, alibi_slopes), READ(attention, kv_lengths),
+                           READ(attention, block_table), READ(attention, cu_seqlens_q), READ(attention, cu_seqlens_k),
+                           WRITTEN(attention, o), WRITTEN(attention, lse)}},
+    [SXT_OP_ATTENTION_MERGE] = {sizeof(sxt_attention_merge_desc),
+                                6,
+                                {READ(attention_merge, o_a), READ(attention_merge, lse_a), READ(attention_merge, o_b),
+                                 READ(attention_merge, lse_b), WRITTEN(attention_merge, o),
+                                 WRITTEN(attention_merge, lse)}},
 };
 
 static sxt_result record(sxt_stream *stream, sxt_op op, const void *desc) {
@@ -74,6 +81,8 @@ static sxt_result record(sxt_stream *stream, sxt_op op, const void *desc) {
         return sxt_kv_copy(stream, desc);
     case SXT_OP_ATTENTION:
         return sxt_attention(stream, desc);
+    case SXT_OP_ATTENTION_MERGE:
+        return sxt_attention_merge(stream, desc);
     case SXT_OP_COUNT:
         break;
     }

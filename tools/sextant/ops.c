@@ -70,6 +70,15 @@ static const sxt_field attention_fields[] = {
     {"lse", offsetof(sxt_attention_desc, lse), true},
     {NULL, 0, false},
 };
+static const sxt_field attention_merge_fields[] = {
+    {"o_a", offsetof(sxt_attention_merge_desc, o_a), false},
+    {"lse_a", offsetof(sxt_attention_merge_desc, lse_a), false},
+    {"o_b", offsetof(sxt_attention_merge_desc, o_b), false},
+    {"lse_b", offsetof(sxt_attention_merge_desc, lse_b), false},
+    {"o", offsetof(sxt_attention_merge_desc, o), true},
+    {"lse", offsetof(sxt_attention_merge_desc, lse), true},
+    {NULL, 0, false},
+};
 
 const sxt_field *sxt_op_fields(sxt_op op) {
     static const sxt_field *const fields[SXT_OP_COUNT] = {
@@ -80,6 +89,7 @@ const sxt_field *sxt_op_fields(sxt_op op) {
         [SXT_OP_KV_SHIFT] = kv_shift_fields,
         [SXT_OP_KV_COPY] = kv_copy_fields,
         [SXT_OP_ATTENTION] = attention_fields,
+        [SXT_OP_ATTENTION_MERGE] = attention_merge_fields,
     };
     return fields[op];
 }
@@ -100,6 +110,8 @@ sxt_result sxt_op_record(sxt_stream *stream, sxt_op op, const sxt_work_desc *des
         return sxt_kv_copy(stream, &desc->kv_copy);
     case SXT_OP_ATTENTION:
         return sxt_attention(stream, &desc->attention);
+    case SXT_OP_ATTENTION_MERGE:
+        return sxt_attention_merge(stream, &desc->attention_merge);
     case SXT_OP_COUNT:
         break;
     }

@@ -45,6 +45,8 @@ double sxt_stage_flops(const sxt_work *work, const sxt_stage *stage) {
         return ROTATION * elements(work, stage, "k");
     case SXT_OP_ATTENTION:
         return attention_flops(work, stage);
+    case SXT_OP_ATTENTION_MERGE:
+        return 3 * elements(work, stage, "o"); // two products, one sum
     case SXT_OP_KV_WRITE:
     case SXT_OP_KV_COPY:
     case SXT_OP_COUNT:

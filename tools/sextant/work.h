@@ -17,6 +17,7 @@ typedef union sxt_work_desc {
     sxt_kv_shift_desc kv_shift;
     sxt_kv_copy_desc kv_copy;
     sxt_attention_desc attention;
+    sxt_attention_merge_desc attention_merge;
 } sxt_work_desc;
 
 // A tensor of an operation's description.
