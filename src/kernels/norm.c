@@ -7,7 +7,7 @@ static_assert((int)SXT_NORM_RMS == SXT_KIND_RMS && (int)SXT_NORM_LAYER == SXT_KI
               "kinds in C and GLSL");
 
 static const sxt_shader_id shaders[2][2] = {
-    {SXT_SHADER_NORM, SXT_SHADER_NORM_S16},
+    {SXT_SHADER_NORM, SXT_SHADER_NORM},
     {SXT_SHADER_NORM_SUBGROUP, SXT_SHADER_NORM_SUBGROUP_S16},
 };
 

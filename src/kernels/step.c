@@ -2,10 +2,11 @@
 
 #include <string.h>
 
-// [coded types][subgroup operations][16-bit storage]
+// [coded types][subgroup operations][16-bit storage]. Hardly any device has 16-bit storage and no subgroup operations: it
+// does without both.
 static const sxt_shader_id shaders[2][2][2] = {
-    {{SXT_SHADER_STEP, SXT_SHADER_STEP_S16}, {SXT_SHADER_STEP_SUBGROUP, SXT_SHADER_STEP_SUBGROUP_S16}},
-    {{SXT_SHADER_STEP_CODED, SXT_SHADER_STEP_CODED_S16},
+    {{SXT_SHADER_STEP, SXT_SHADER_STEP}, {SXT_SHADER_STEP_SUBGROUP, SXT_SHADER_STEP_SUBGROUP_S16}},
+    {{SXT_SHADER_STEP_CODED, SXT_SHADER_STEP_CODED},
      {SXT_SHADER_STEP_CODED_SUBGROUP, SXT_SHADER_STEP_CODED_SUBGROUP_S16}},
 };
 

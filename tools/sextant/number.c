@@ -122,7 +122,7 @@ void sxt_number_put(sxt_type type, void *data, uint64_t index, double value) {
 }
 
 double sxt_number_round(sxt_type type, double value) {
-    float place;
+    float place = 0;
     sxt_number_put(type, &place, 0, value);
     return sxt_number_get(type, &place, 0);
 }

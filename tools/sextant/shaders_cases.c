@@ -372,6 +372,21 @@ static void attentions(maker *m) {
     attention(m, &forms[8], SXT_TYPE_F16, SXT_TYPE_F16, 72, 72);
 }
 
+static void attention_merges(maker *m) {
+    for (int t = 0; t < FLOAT_TYPES; t++) {
+        const sxt_type type = float_types[t];
+        sxt_work_desc desc = {0};
+        sxt_attention_merge_desc *d = &desc.attention_merge;
+        d->o_a = place(m, type, 1, 512, 32, 128);
+        d->o_b = place(m, type, 1, 512, 32, 128);
+        d->o = place(m, type, 1, 512, 32, 128);
+        d->lse_a = place(m, SXT_TYPE_F32, 1, 512, 32, 1);
+        d->lse_b = place(m, SXT_TYPE_F32, 1, 512, 32, 1);
+        d->lse = place(m, SXT_TYPE_F32, 1, 512, 32, 1);
+        visit(m, SXT_OP_ATTENTION_MERGE, &desc, "attention_merge.%s.d128", sxt_type_name(type));
+    }
+}
+
 bool sxt_shader_cases(sxt_buffer *buffer, sxt_shader_visit visitor, void *user) {
     maker m = {.buffer = buffer, .visit = visitor, .user = user, .going = true};
     norms(&m);
@@ -382,5 +397,6 @@ bool sxt_shader_cases(sxt_buffer *buffer, sxt_shader_visit visitor, void *user) 
     for (int t = 0; t < CACHE_TYPES; t++)
         kv_shift_and_copy(&m, cache_types[t]);
     attentions(&m);
+    attention_merges(&m);
     return m.going;
 }
