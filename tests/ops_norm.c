@@ -162,7 +162,7 @@ static void run_random(uint64_t seed, const variant *v, const uint32_t shape[4])
 
 Test(norm, random_shapes_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(1920);
+    const uint32_t cases = sxt_test_cases(2016);
     for (uint32_t i = 0; i < cases; i++) {
         sxt_test_rng of_group = sxt_test_group_rng(first + i), of_shape = sxt_test_rng_make(~(first + i));
         const variant v = random_variant(&of_group);
