@@ -1,4 +1,5 @@
 #include "core/attention.h"
+#include "core/kv_cache.h"
 
 #include <math.h>
 
@@ -44,16 +45,6 @@ static sxt_result check_qkvo(const sxt_device *device, sxt_attention_desc *d) {
     return sxt_tensor_broadcast(device, op, "o", o_shape, 0, "q and v", &d->o);
 }
 
-static sxt_result check_scale(const sxt_device *device, const char *field, const char *of_field, const sxt_tensor *of,
-                              sxt_tensor *scale) {
-    if (!sxt_tensor_present(scale)) return SXT_OK;
-    if (of->type != SXT_TYPE_FP8_E4M3)
-        SXT_REJECT(&device->logger, "%s: %s is given, and %s.type is %s: only fp8_e4m3 has scales", op, field, of_field,
-                   sxt_type_name(of->type));
-    const uint32_t shape[4] = {1, 1, of->shape[SXT_HEAD], 1};
-    return sxt_tensor_broadcast(device, op, field, shape, 1 << SXT_HEAD, of_field, scale);
-}
-
 static sxt_result check_others(const sxt_device *device, sxt_attention_desc *d) {
     const uint32_t *q = d->q.shape, q_heads = q[SXT_HEAD], sequences = sxt_attention_sequences(d);
     const uint32_t words = d->max_k_tokens / 32 + (d->max_k_tokens % 32 != 0);
@@ -80,8 +71,8 @@ static sxt_result check_others(const sxt_device *device, sxt_attention_desc *d) 
                                                  others[i].like, others[i].tensor);
         if (result != SXT_OK) return result;
     }
-    sxt_result result = check_scale(device, "k_scale", "k", &d->k, &d->k_scale);
-    return result == SXT_OK ? check_scale(device, "v_scale", "v", &d->v, &d->v_scale) : result;
+    sxt_result result = sxt_scale_resolve(device, op, "k_scale", "k", &d->k, &d->k_scale);
+    return result == SXT_OK ? sxt_scale_resolve(device, op, "v_scale", "v", &d->v, &d->v_scale) : result;
 }
 
 sxt_result sxt_attention_resolve(const sxt_device *device, const sxt_attention_desc *desc,

@@ -13,15 +13,27 @@ void sxt_kv_cache_rules(sxt_kv_cache *cache, sxt_tensor_rule out_rules[SXT_KV_CA
         out_rules[i] = rules[i];
 }
 
+sxt_result sxt_scale_check(const sxt_device *device, const char *op, const char *field, const sxt_tensor *scale,
+                           const char *of_field, const sxt_tensor *of) {
+    if (sxt_tensor_present(scale) && of->type != SXT_TYPE_FP8_E4M3)
+        SXT_REJECT(&device->logger, "%s: %s is given, and %s.type is %s: only fp8_e4m3 has scales", op, field, of_field,
+                   sxt_type_name(of->type));
+    return SXT_OK;
+}
+
+sxt_result sxt_scale_resolve(const sxt_device *device, const char *op, const char *field, const char *of_field,
+                             const sxt_tensor *of, sxt_tensor *scale) {
+    const uint32_t shape[4] = {1, 1, of->shape[SXT_HEAD], 1};
+    sxt_result result = sxt_scale_check(device, op, field, scale, of_field, of);
+    if (result != SXT_OK || !sxt_tensor_present(scale)) return result;
+    return sxt_tensor_broadcast(device, op, field, shape, 1 << SXT_HEAD, of_field, scale);
+}
+
 static sxt_result check_scale_field(const sxt_device *device, const char *op, const char *field,
                                     const sxt_tensor *scale, const char *cache_field, const sxt_tensor *cache) {
-    if (!sxt_tensor_present(scale)) return SXT_OK;
-    if (!sxt_tensor_present(cache))
+    if (sxt_tensor_present(scale) && !sxt_tensor_present(cache))
         SXT_REJECT(&device->logger, "%s: %s is given, and %s is not", op, field, cache_field);
-    if (cache->type != SXT_TYPE_FP8_E4M3)
-        SXT_REJECT(&device->logger, "%s: %s is given, and %s.type is %s: only fp8_e4m3 has scales", op, field,
-                   cache_field, sxt_type_name(cache->type));
-    return SXT_OK;
+    return sxt_scale_check(device, op, field, scale, cache_field, cache);
 }
 
 sxt_result sxt_kv_cache_check_fields(const sxt_device *device, const char *op, const sxt_kv_cache *cache) {
@@ -58,10 +70,8 @@ static sxt_result check_side(const sxt_device *device, const char *op, const cha
         source->shape[SXT_HEAD],
         source->shape[SXT_CHANNEL],
     };
-    const uint32_t scale_shape[4] = {1, 1, source->shape[SXT_HEAD], 1};
     sxt_result result = sxt_tensor_broadcast(device, op, fields[0], shape, 0, fields[2], cache);
-    if (result != SXT_OK || !sxt_tensor_present(scale)) return result;
-    return sxt_tensor_broadcast(device, op, fields[1], scale_shape, 1 << SXT_HEAD, fields[0], scale);
+    return result == SXT_OK ? sxt_scale_resolve(device, op, fields[1], fields[0], cache, scale) : result;
 }
 
 // Without slots the tokens take consecutive rows, which must be there.

@@ -1,4 +1,5 @@
-// Front doors' checks of an sxt_kv_cache: what kv_write and qk_norm_rope share.
+// Front doors' checks of an sxt_kv_cache, which kv_write and qk_norm_rope share, and of the scales of its types, which
+// stand elsewhere too.
 //
 // After them, scales, block_table and slots repeat where they are 1, and every row that `first_row` names is there.
 // What only the device sees is not checked: slots and block_table drop what they misname, and scales must be positive
@@ -7,6 +8,14 @@
 #define SXT_CORE_KV_CACHE_H
 
 #include "core/tensor.h"
+
+// Checks that fp8_e4m3 is the type of `of`, if it has a `scale`: an optional one for each head, or one for all.
+sxt_result sxt_scale_check(const sxt_device *device, const char *op, const char *field, const sxt_tensor *scale,
+                           const char *of_field, const sxt_tensor *of);
+
+// The same, and makes a resolved scale repeat where it is 1.
+sxt_result sxt_scale_resolve(const sxt_device *device, const char *op, const char *field, const char *of_field,
+                             const sxt_tensor *of, sxt_tensor *scale);
 
 // The rules of a cache's tensors, for a front door's table. All are optional there.
 enum { SXT_KV_CACHE_RULES = 6 };

@@ -1,17 +1,9 @@
+#include "core/kv_cache.h"
 #include "core/op.h"
 #include "core/rope.h"
 #include "core/tensor.h"
 
 static const char op[] = "sxt_kv_shift";
-
-static sxt_result check_scale(const sxt_device *device, sxt_kv_shift_desc *d) {
-    if (!sxt_tensor_present(&d->k_scale)) return SXT_OK;
-    if (d->k.type != SXT_TYPE_FP8_E4M3)
-        SXT_REJECT(&device->logger, "%s: k_scale is given, and k.type is %s: only fp8_e4m3 has scales", op,
-                   sxt_type_name(d->k.type));
-    const uint32_t shape[4] = {1, 1, d->k.shape[SXT_HEAD], 1};
-    return sxt_tensor_broadcast(device, op, "k_scale", shape, 1 << SXT_HEAD, "k", &d->k_scale);
-}
 
 sxt_result sxt_kv_shift_resolve(const sxt_device *device, const sxt_kv_shift_desc *desc, sxt_kv_shift_desc *out_desc) {
     sxt_kv_shift_desc *d = out_desc;
@@ -24,7 +16,8 @@ sxt_result sxt_kv_shift_resolve(const sxt_device *device, const sxt_kv_shift_des
     enum { RULES = sizeof rules / sizeof rules[0] };
     sxt_result result;
     if ((result = sxt_tensors_resolve(device, op, rules, RULES)) ||
-        (result = sxt_tensor_check_channels(device, op, "k", &d->k)) || (result = check_scale(device, d)) ||
+        (result = sxt_tensor_check_channels(device, op, "k", &d->k)) ||
+        (result = sxt_scale_resolve(device, op, "k_scale", "k", &d->k, &d->k_scale)) ||
         (result = sxt_positions_resolve(device, op, "deltas", &d->k, "k", &d->deltas)) ||
         (result = sxt_rope_params_resolve(device, op, "deltas", d->k.shape[SXT_CHANNEL], d->deltas.shape[0],
                                           &desc->rope, &d->rope)))

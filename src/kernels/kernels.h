@@ -49,6 +49,9 @@ sxt_result sxt_plan_bind(const sxt_caps *caps, const sxt_tensor *tensor, bool wr
 sxt_result sxt_plan_view(const sxt_caps *caps, const sxt_tensor *tensor, bool written, sxt_dispatch *dispatch,
                          struct sxt_view *out_view);
 
+// A stride as shaders multiply it: 0 in dims of 1, and of a tensor that is absent.
+uint32_t sxt_plan_stride(const sxt_tensor *tensor, int dim);
+
 // Binds the plan's table to the next binding.
 sxt_result sxt_plan_bind_table(const sxt_caps *caps, sxt_dispatch *dispatch);
 

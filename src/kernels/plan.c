@@ -60,15 +60,15 @@ sxt_result sxt_plan_bind(const sxt_caps *caps, const sxt_tensor *tensor, bool wr
 }
 
 // What fits the storage range has strides below 2^32 wherever they are multiplied by more than 0.
-static uint32_t stride_of(const sxt_tensor *tensor, int dim) {
-    return tensor->shape[dim] > 1 ? (uint32_t)tensor->strides[dim] : 0;
+uint32_t sxt_plan_stride(const sxt_tensor *tensor, int dim) {
+    return sxt_tensor_present(tensor) && tensor->shape[dim] > 1 ? (uint32_t)tensor->strides[dim] : 0;
 }
 
 sxt_result sxt_plan_view(const sxt_caps *caps, const sxt_tensor *tensor, bool written, sxt_dispatch *dispatch,
                          struct sxt_view *out_view) {
-    *out_view = (struct sxt_view){.batch = stride_of(tensor, SXT_BATCH),
-                                  .token = stride_of(tensor, SXT_TOKEN),
-                                  .head = stride_of(tensor, SXT_HEAD)};
+    *out_view = (struct sxt_view){.batch = sxt_plan_stride(tensor, SXT_BATCH),
+                                  .token = sxt_plan_stride(tensor, SXT_TOKEN),
+                                  .head = sxt_plan_stride(tensor, SXT_HEAD)};
     return sxt_plan_bind(caps, tensor, written, dispatch, &out_view->base);
 }
 

@@ -65,10 +65,6 @@ static sxt_result bind_all(const sxt_caps *caps, const sxt_step *step, sxt_dispa
     return b.result == SXT_OK ? sxt_plan_bind_table(caps, dispatch) : b.result;
 }
 
-static uint32_t stride_of(const sxt_tensor *tensor, int dim) {
-    return sxt_tensor_present(tensor) && tensor->shape[dim] > 1 ? (uint32_t)tensor->strides[dim] : 0;
-}
-
 static struct sxt_step_push push_of(const sxt_step *step) {
     bool has_q = sxt_tensor_present(&step->q), has_k = sxt_tensor_present(&step->k);
     bool has_v = sxt_tensor_present(&step->v);
@@ -76,12 +72,12 @@ static struct sxt_step_push push_of(const sxt_step *step) {
     return (struct sxt_step_push){
         .rows = any->shape[SXT_BATCH] * any->shape[SXT_TOKEN],
         .tokens = any->shape[SXT_TOKEN],
-        .positions_plane = stride_of(&step->positions, 0), // [plane, batch, 1, token]
-        .positions_batch = stride_of(&step->positions, 1),
-        .slots_batch = stride_of(&step->slots, 1),
+        .positions_plane = sxt_plan_stride(&step->positions, 0), // [plane, batch, 1, token]
+        .positions_batch = sxt_plan_stride(&step->positions, 1),
+        .slots_batch = sxt_plan_stride(&step->slots, 1),
         .first_row = step->first_row,
         .table_pages = sxt_tensor_present(&step->block_table) ? step->block_table.shape[SXT_CHANNEL] : 0,
-        .table_batch = stride_of(&step->block_table, SXT_HEAD),
+        .table_batch = sxt_plan_stride(&step->block_table, SXT_HEAD),
         .q_heads = has_q ? step->q.shape[SXT_HEAD] : 0,
         .kv_heads = has_k ? step->k.shape[SXT_HEAD] : has_v ? step->v.shape[SXT_HEAD] : 0,
     };
@@ -93,7 +89,7 @@ static bool quads(const sxt_tensor *tensor) {
     if (!sxt_tensor_present(tensor) || sxt_plan_one(tensor)) return true;
     uint64_t strides = 0;
     for (int dim = 0; dim < 3; dim++)
-        strides |= stride_of(tensor, dim);
+        strides |= sxt_plan_stride(tensor, dim);
     uint64_t size = sxt_type_size(tensor->type) / (sxt_type_block(tensor->type) > 1 ? 2 : 1); // blocks start at halves
     return strides % 4 == 0 && (blocks(tensor) || tensor->offset_bytes % (4 * size) == 0);
 }
@@ -205,7 +201,7 @@ static bool goes_by_software_kernel(const sxt_caps *caps, const sxt_step *step, 
 }
 
 static bool same_for_all_rows(const sxt_tensor *weight) {
-    return stride_of(weight, 0) == 0 && stride_of(weight, 1) == 0 && stride_of(weight, 2) == 0;
+    return sxt_plan_stride(weight, 0) == 0 && sxt_plan_stride(weight, 1) == 0 && sxt_plan_stride(weight, 2) == 0;
 }
 
 // All lanes take whole units of every head.

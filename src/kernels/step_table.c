@@ -20,13 +20,9 @@ uint32_t sxt_step_units(const sxt_step *step, uint32_t channels) {
     return sxt_step_rotary_units(step) + (other + SXT_UNIT_CHANNELS - 1) / SXT_UNIT_CHANNELS;
 }
 
-static uint32_t stride_of(const sxt_tensor *tensor, int dim) {
-    return sxt_tensor_present(tensor) && tensor->shape[dim] > 1 ? (uint32_t)tensor->strides[dim] : 0;
-}
-
 static void strides_of(const sxt_tensor *tensor, uint32_t out_strides[3]) {
     for (int dim = 0; dim < 3; dim++)
-        out_strides[dim] = stride_of(tensor, dim);
+        out_strides[dim] = sxt_plan_stride(tensor, dim);
 }
 
 static struct sxt_step_header header_of(const sxt_step *step) {
@@ -41,8 +37,8 @@ static struct sxt_step_header header_of(const sxt_step *step) {
         .eps = step->eps,
         .offset = step->offset,
         .planes = rotates(step) ? step->positions.shape[0] : 0,
-        .k_scale = stride_of(&step->k_scale, SXT_HEAD),
-        .v_scale = stride_of(&step->v_scale, SXT_HEAD),
+        .k_scale = sxt_plan_stride(&step->k_scale, SXT_HEAD),
+        .v_scale = sxt_plan_stride(&step->v_scale, SXT_HEAD),
     };
     strides_of(&step->q_weight, header.q_weight);
     strides_of(&step->k_weight, header.k_weight);
