@@ -14,10 +14,6 @@ static uint32_t larger(uint32_t a, uint32_t b) {
     return a > b ? a : b;
 }
 
-static uint32_t query_group(const sxt_attention_desc *desc) {
-    return desc->q.shape[SXT_HEAD] / desc->k.shape[SXT_HEAD];
-}
-
 // What shaders/attention.comp declares.
 static uint32_t tile_shared_bytes(const tile_shape *shape, bool subgroup) {
     uint32_t bytes = shape->rows * (shape->head / 4 + 1) * 16;             // q_tile
@@ -34,7 +30,7 @@ static uint32_t tile_shared_bytes(const tile_shape *shape, bool subgroup) {
 static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, bool subgroup, tile_shape *out_shape) {
     tile_shape shape = {.head =
                             larger(sxt_plan_pow2(larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL])), 32)};
-    uint64_t packed = (uint64_t)desc->q.shape[SXT_TOKEN] * query_group(desc);
+    uint64_t packed = (uint64_t)desc->q.shape[SXT_TOKEN] * sxt_attention_group(desc);
     uint32_t least = larger(SXT_ATTENTION_ROW_GROUPS, 4 * SXT_ATTENTION_THREADS / shape.head);
     uint32_t most_rows = caps->software ? 16 : 32, most_keys = caps->software ? 32 : 64;
     uint32_t shared_bytes = caps->shared_bytes < 32768 ? caps->shared_bytes : 32768;
@@ -107,7 +103,7 @@ static sxt_result bind_tensors(const sxt_caps *caps, const sxt_attention_desc *d
 
 // Everything but the kernel's shape, which `rows` stands for.
 static sxt_result plan_common(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t rows, sxt_plan *plan) {
-    uint64_t packed = (uint64_t)desc->q.shape[SXT_TOKEN] * query_group(desc);
+    uint64_t packed = (uint64_t)desc->q.shape[SXT_TOKEN] * sxt_attention_group(desc);
     uint64_t tiles = (packed + rows - 1) / rows * desc->k.shape[SXT_HEAD] * desc->q.shape[SXT_BATCH];
     if (desc->q.shape[SXT_TOKEN] > SXT_ATTENTION_MAX_TOKENS || desc->k.shape[SXT_TOKEN] > SXT_ATTENTION_MAX_TOKENS ||
         packed > INT32_MAX || tiles > (uint64_t)caps->max_group_count[0] * caps->max_group_count[1] ||
@@ -119,7 +115,7 @@ static sxt_result plan_common(const sxt_caps *caps, const sxt_attention_desc *de
         .q_tokens = desc->q.shape[SXT_TOKEN],
         .k_tokens = desc->k.shape[SXT_TOKEN],
         .kv_heads = desc->k.shape[SXT_HEAD],
-        .group = query_group(desc),
+        .group = sxt_attention_group(desc),
         .tiles = (uint32_t)tiles,
     };
     fill_scalars(desc, &push);

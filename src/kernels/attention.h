@@ -7,6 +7,11 @@
 
 #include <string.h>
 
+// Query heads of a KV head.
+static inline uint32_t sxt_attention_group(const sxt_attention_desc *desc) {
+    return desc->q.shape[SXT_HEAD] / desc->k.shape[SXT_HEAD];
+}
+
 // Whether the kernel for few queries may be worth trying: told by shapes, types and device.
 bool sxt_attention_wants_decode(const sxt_caps *caps, const sxt_attention_desc *desc);
 

@@ -19,7 +19,7 @@ static bool quads(const sxt_dispatch *dispatch) {
 }
 
 bool sxt_attention_wants_decode(const sxt_caps *caps, const sxt_attention_desc *desc) {
-    uint64_t rows = (uint64_t)desc->q.shape[SXT_TOKEN] * (desc->q.shape[SXT_HEAD] / desc->k.shape[SXT_HEAD]);
+    uint64_t rows = (uint64_t)desc->q.shape[SXT_TOKEN] * sxt_attention_group(desc);
     uint64_t tiles = (uint64_t)desc->k.shape[SXT_HEAD] * desc->k.shape[SXT_BATCH] * rows;
     return sxt_plan_by_address(caps) && caps->int64 && rows <= MOST_ROWS && desc->k.type == desc->v.type &&
            tiles <= caps->max_group_count[0] && tiles <= caps->max_group_count[1] &&
@@ -34,8 +34,12 @@ static uint32_t tile_rows(uint32_t packed, uint32_t head) {
 }
 
 static void bind_scratch(sxt_dispatch *dispatch, bool written, uint64_t offset, uint64_t bytes) {
-    dispatch->bindings[dispatch->binding_count++] =
-        (sxt_binding){.kind = SXT_BINDING_SCRATCH, .written = written, .offset = offset, .bytes = bytes};
+    dispatch->bindings[dispatch->binding_count++] = (sxt_binding){.kind = SXT_BINDING_SCRATCH,
+                                                                  .written = written,
+                                                                  .offset = offset,
+                                                                  .bytes = bytes,
+                                                                  .hazard_offset = offset,
+                                                                  .hazard_bytes = bytes};
 }
 
 // Leaves out what a kernel does not touch.
@@ -46,7 +50,7 @@ static void unbind(sxt_dispatch *dispatch, uint32_t mask) {
 
 // The second dispatch, from the first, and the scratch memory between them.
 static void add_merge(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t splits, sxt_plan *plan) {
-    uint32_t packed = desc->q.shape[SXT_TOKEN] * (desc->q.shape[SXT_HEAD] / desc->k.shape[SXT_HEAD]);
+    uint32_t packed = desc->q.shape[SXT_TOKEN] * sxt_attention_group(desc);
     uint32_t heads = desc->k.shape[SXT_HEAD] * desc->q.shape[SXT_BATCH];
     uint64_t partials = (uint64_t)splits * packed * heads;
     uint64_t o_bytes = partials * desc->v.shape[SXT_CHANNEL] * sizeof(float);

@@ -32,7 +32,7 @@ static uint32_t bits_of(const side *s) {
 }
 
 static void in_pieces(side *s, uint32_t shift) {
-    uint32_t *const fields[] = {&s->from.base, &s->from.batch, &s->from.token, &s->from.head,  &s->to.base,
+    uint32_t *const fields[] = {&s->from.base, &s->from.batch, &s->from.token, &s->from.head, &s->to.base,
                                 &s->to.batch,  &s->to.token,   &s->to.head,    &s->head_bytes};
     for (int i = 0; i < 9; i++)
         *fields[i] >>= shift;

@@ -12,7 +12,6 @@ static sxt_step step_of(const sxt_kv_write_desc *desc) {
         .k_scale = desc->cache.k_scale,
         .v_scale = desc->cache.v_scale,
         .first_row = desc->cache.first_row,
-        .cached = true,
         .k_cached = sxt_tensor_present(&desc->k),
         .norm = SXT_NORM_NONE,
         .rope.pairing = SXT_ROPE_NONE,

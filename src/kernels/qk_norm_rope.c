@@ -1,7 +1,6 @@
 #include "kernels/step.h"
 
 static sxt_step step_of(const sxt_qk_norm_rope_desc *desc) {
-    bool cached = sxt_tensor_present(&desc->cache.k) || sxt_tensor_present(&desc->cache.v);
     return (sxt_step){
         .q = desc->q,
         .k = desc->k,
@@ -17,7 +16,6 @@ static sxt_step step_of(const sxt_qk_norm_rope_desc *desc) {
         .k_scale = desc->cache.k_scale,
         .v_scale = desc->cache.v_scale,
         .first_row = desc->cache.first_row,
-        .cached = cached,
         .k_cached = sxt_tensor_present(&desc->cache.k),
         .norm = desc->norm,
         .eps = desc->eps,

@@ -22,46 +22,51 @@ static bool coded(const sxt_tensor *tensor) {
     return sxt_tensor_present(tensor) && (1 << tensor->type & SXT_TYPES_FLOAT) == 0;
 }
 
-static bool scaled(const sxt_tensor *scale) {
-    return sxt_tensor_present(scale);
-}
-
 // ── Bindings and push constants ──
 
 typedef struct binder {
     const sxt_caps *caps;
     sxt_dispatch *dispatch;
     struct sxt_step_push *push;
+    bool quads; // all rows of channels so far start at multiples of four
     sxt_result result;
 } binder;
 
 // Binds the next tensor in the order of the bindings; `base` is its place in push.bases.
-static void bind(binder *b, const sxt_tensor *tensor, bool written, int base, uint32_t strides[3]) {
+static sxt_view bind(binder *b, const sxt_tensor *tensor, bool written, int base) {
     sxt_view view = {0};
     if (b->result == SXT_OK) b->result = sxt_plan_view(b->caps, tensor, written, b->dispatch, &view);
-    if (b->result != SXT_OK) return;
+    if (b->result != SXT_OK) return view;
     uint32_t first = view.base / (sxt_tensor_present(tensor) ? sxt_type_block(tensor->type) : 1);
     if (first > 255) b->result = SXT_ERROR_UNSUPPORTED; // a device that aligns storage to more than 256 bytes
     b->push->bases[base / 4] |= first << (base % 4 * 8);
+    return view;
+}
+
+// One of rows of channels; `strides` of weights are in the table.
+static void bind_rows(binder *b, const sxt_tensor *tensor, bool written, int base, uint32_t strides[3]) {
+    sxt_view view = bind(b, tensor, written, base);
+    b->quads = b->quads && (sxt_plan_one(tensor) || sxt_plan_quads(tensor, &view));
     if (strides) memcpy(strides, (uint32_t[3]){view.batch, view.token, view.head}, 3 * sizeof *strides);
 }
 
 static sxt_result bind_all(const sxt_caps *caps, const sxt_step *step, sxt_dispatch *dispatch,
-                           struct sxt_step_push *push) {
-    binder b = {.caps = caps, .dispatch = dispatch, .push = push};
-    bind(&b, &step->q, false, SXT_STEP_BASE_Q, push->q);
-    bind(&b, &step->k, false, SXT_STEP_BASE_K, push->k);
-    bind(&b, &step->v, false, SXT_STEP_BASE_V, push->v);
-    bind(&b, &step->q_out, true, SXT_STEP_BASE_Q_OUT, push->q_out);
-    bind(&b, &step->k_out, true, SXT_STEP_BASE_K_OUT, push->k_out);
-    bind(&b, &step->v_out, true, SXT_STEP_BASE_V_OUT, push->v_out);
-    bind(&b, &step->q_weight, false, SXT_STEP_BASE_Q_WEIGHT, NULL);
-    bind(&b, &step->k_weight, false, SXT_STEP_BASE_K_WEIGHT, NULL);
-    bind(&b, &step->positions, false, SXT_STEP_BASE_POSITIONS, NULL);
-    bind(&b, &step->slots, false, SXT_STEP_BASE_SLOTS, NULL);
-    bind(&b, &step->block_table, false, SXT_STEP_BASE_BLOCK_TABLE, NULL);
-    bind(&b, &step->k_scale, false, SXT_STEP_BASE_K_SCALE, NULL);
-    bind(&b, &step->v_scale, false, SXT_STEP_BASE_V_SCALE, NULL);
+                           struct sxt_step_push *push, bool *out_quads) {
+    binder b = {.caps = caps, .dispatch = dispatch, .push = push, .quads = true};
+    bind_rows(&b, &step->q, false, SXT_STEP_BASE_Q, push->q);
+    bind_rows(&b, &step->k, false, SXT_STEP_BASE_K, push->k);
+    bind_rows(&b, &step->v, false, SXT_STEP_BASE_V, push->v);
+    bind_rows(&b, &step->q_out, true, SXT_STEP_BASE_Q_OUT, push->q_out);
+    bind_rows(&b, &step->k_out, true, SXT_STEP_BASE_K_OUT, push->k_out);
+    bind_rows(&b, &step->v_out, true, SXT_STEP_BASE_V_OUT, push->v_out);
+    bind_rows(&b, &step->q_weight, false, SXT_STEP_BASE_Q_WEIGHT, NULL);
+    bind_rows(&b, &step->k_weight, false, SXT_STEP_BASE_K_WEIGHT, NULL);
+    bind(&b, &step->positions, false, SXT_STEP_BASE_POSITIONS);
+    bind(&b, &step->slots, false, SXT_STEP_BASE_SLOTS);
+    bind(&b, &step->block_table, false, SXT_STEP_BASE_BLOCK_TABLE);
+    bind(&b, &step->k_scale, false, SXT_STEP_BASE_K_SCALE);
+    bind(&b, &step->v_scale, false, SXT_STEP_BASE_V_SCALE);
+    *out_quads = b.quads;
     return b.result == SXT_OK ? sxt_plan_bind_table(caps, dispatch) : b.result;
 }
 
@@ -79,28 +84,19 @@ static struct sxt_step_push push_of(const sxt_step *step) {
         .table_pages = sxt_tensor_present(&step->block_table) ? step->block_table.shape[SXT_CHANNEL] : 0,
         .table_batch = sxt_plan_stride(&step->block_table, SXT_HEAD),
         .q_heads = has_q ? step->q.shape[SXT_HEAD] : 0,
-        .kv_heads = has_k ? step->k.shape[SXT_HEAD] : has_v ? step->v.shape[SXT_HEAD] : 0,
+        .kv_heads = has_k   ? step->k.shape[SXT_HEAD]
+                    : has_v ? step->v.shape[SXT_HEAD]
+                            : 0,
     };
 }
 
 // ── Specialisation ──
 
-static bool quads(const sxt_tensor *tensor) {
-    if (!sxt_tensor_present(tensor) || sxt_plan_one(tensor)) return true;
-    uint64_t strides = 0;
-    for (int dim = 0; dim < 3; dim++)
-        strides |= sxt_plan_stride(tensor, dim);
-    uint64_t size = sxt_type_size(tensor->type) / (sxt_type_block(tensor->type) > 1 ? 2 : 1); // blocks start at halves
-    return strides % 4 == 0 && (blocks(tensor) || tensor->offset_bytes % (4 * size) == 0);
-}
-
-static bool aligned(const sxt_step *step, uint32_t channels) {
+// Every unit consists of whole quads.
+static bool whole_quads(const sxt_step *step, uint32_t channels) {
     bool rotates = step->rope.pairing != SXT_ROPE_NONE;
-    if (channels % 4 != 0 || (rotates && (step->rope.rotary_dim % 8 != 0 || step->rope.rotary_offset % 4 != 0)))
-        return false;
-    if (sxt_tensor_present(&step->v) && step->v.shape[SXT_CHANNEL] % 4 != 0) return false;
-    return quads(&step->q) && quads(&step->k) && quads(&step->v) && quads(&step->q_out) && quads(&step->k_out) &&
-           quads(&step->v_out) && quads(&step->q_weight) && quads(&step->k_weight);
+    if (rotates && (step->rope.rotary_dim % 8 != 0 || step->rope.rotary_offset % 4 != 0)) return false;
+    return channels % 4 == 0 && (!sxt_tensor_present(&step->v) || step->v.shape[SXT_CHANNEL] % 4 == 0);
 }
 
 static uint32_t rotation_of(const sxt_step *step) {
@@ -109,7 +105,7 @@ static uint32_t rotation_of(const sxt_step *step) {
 }
 
 static uint32_t place_of(const sxt_step *step) {
-    if (!step->cached) return SXT_PLACE_TOKEN;
+    if (!sxt_step_cached(step)) return SXT_PLACE_TOKEN;
     return sxt_tensor_present(&step->block_table) ? SXT_PLACE_PAGE : SXT_PLACE_ROW;
 }
 
@@ -119,7 +115,7 @@ static bool in_place(const sxt_tensor *in, const sxt_tensor *out) {
 
 // Only the rotary range changes: the rest can stay where it is, unless it shares blocks with what changes.
 static bool rotary_only(const sxt_step *step) {
-    return step->norm == SXT_NORM_NONE && rotation_of(step) != SXT_ROTATION_NONE && !step->cached &&
+    return step->norm == SXT_NORM_NONE && rotation_of(step) != SXT_ROTATION_NONE && !sxt_step_cached(step) &&
            in_place(&step->q, &step->q_out) && in_place(&step->k, &step->k_out) && !sxt_tensor_present(&step->v) &&
            !blocks(&step->q_out) && !blocks(&step->k_out);
 }
@@ -160,7 +156,6 @@ static void specialise(const sxt_step *step, sxt_row_shape rows, uint32_t units,
     spec[SXT_STEP_SPEC_UNITS] = (units + rows.lanes - 1) / rows.lanes;
     spec[SXT_STEP_SPEC_KIND] = (uint32_t)step->norm;
     spec[SXT_STEP_SPEC_NORM_V] = step->normalise_v;
-    spec[SXT_STEP_SPEC_ALIGNED] = aligned(step, channels);
     spec[SXT_STEP_SPEC_ROTATION] = rotation_of(step);
     spec[SXT_STEP_SPEC_WHOLE] = rotation_of(step) != SXT_ROTATION_NONE && step->rope.rotary_dim == channels;
     spec[SXT_STEP_SPEC_MULTI] = rotation_of(step) != SXT_ROTATION_NONE && step->rope.multi != SXT_ROPE_SINGLE;
@@ -176,7 +171,8 @@ static void specialise(const sxt_step *step, sxt_row_shape rows, uint32_t units,
     spec[SXT_STEP_SPEC_K_WEIGHT_TYPE] = sxt_plan_type(&step->k_weight);
     spec[SXT_STEP_SPEC_Q_WEIGHT_ONE] = sxt_plan_one(&step->q_weight);
     spec[SXT_STEP_SPEC_K_WEIGHT_ONE] = sxt_plan_one(&step->k_weight);
-    spec[SXT_STEP_SPEC_SCALED] = (scaled(&step->k_scale) ? 1u : 0u) | (scaled(&step->v_scale) ? 2u : 0u);
+    spec[SXT_STEP_SPEC_SCALED] =
+        (sxt_tensor_present(&step->k_scale) ? 1u : 0u) | (sxt_tensor_present(&step->v_scale) ? 2u : 0u);
     spec[SXT_STEP_SPEC_STAGED] = staged_of(step);
     spec[SXT_STEP_SPEC_ROTARY_ONLY] = rotary_only(step);
     spec[SXT_STEP_SPEC_K_PLACED] = step->k_cached;
@@ -194,10 +190,11 @@ static bool blocks_in_lanes(const sxt_caps *caps, const sxt_step *step, uint32_t
            (!turns || step->rope.rotary_dim == channels);
 }
 
-static bool goes_by_software_kernel(const sxt_caps *caps, const sxt_step *step, uint32_t channels, uint32_t units) {
-    return sxt_plan_by_address(caps) && caps->int64 && caps->subgroup_size_control &&
-           aligned(step, channels) && units <= 8 * caps->subgroup_size && blocks_in_lanes(caps, step, channels) &&
-           !scaled(&step->k_scale) && !scaled(&step->v_scale);
+static bool goes_by_software_kernel(const sxt_caps *caps, const sxt_step *step, uint32_t channels, uint32_t units,
+                                    bool aligned) {
+    return sxt_plan_by_address(caps) && caps->int64 && caps->subgroup_size_control && aligned &&
+           units <= 8 * caps->subgroup_size && blocks_in_lanes(caps, step, channels) &&
+           !sxt_tensor_present(&step->k_scale) && !sxt_tensor_present(&step->v_scale);
 }
 
 static bool same_for_all_rows(const sxt_tensor *weight) {
@@ -233,8 +230,9 @@ static void plan_software(const sxt_caps *caps, const sxt_step *step, uint32_t c
 static sxt_step without_empty(const sxt_step *step) {
     sxt_step s = *step;
     if (sxt_tensor_present(&s.q) && sxt_tensor_empty(&s.q)) s.q = s.q_out = s.q_weight = (sxt_tensor){0};
-    bool no_cache = s.cached && sxt_tensor_empty(s.k_cached ? &s.k_out : &s.v_out);
-    if (sxt_tensor_present(&s.k) && (sxt_tensor_empty(&s.k) || (no_cache && s.k_cached))) s.k = s.k_out = s.k_weight = (sxt_tensor){0};
+    bool no_cache = sxt_tensor_empty(s.k_cached ? &s.k_out : &s.v_out);
+    if (sxt_tensor_present(&s.k) && (sxt_tensor_empty(&s.k) || (no_cache && s.k_cached)))
+        s.k = s.k_out = s.k_weight = (sxt_tensor){0};
     if (sxt_tensor_present(&s.v) && (sxt_tensor_empty(&s.v) || no_cache)) s.v = s.v_out = (sxt_tensor){0};
     return s;
 }
@@ -250,13 +248,17 @@ sxt_result sxt_step_plan(const sxt_caps *caps, const char *op, const sxt_step *w
     }
     sxt_dispatch *dispatch = &out_plan->dispatches[0];
     struct sxt_step_push push = push_of(&step);
-    if (bind_all(caps, &step, dispatch, &push) != SXT_OK)
-        return sxt_plan_unsupported(out_plan, "a tensor exceeds the device's storage range, or there are too many "
-                                              "for its %u storage buffers",
+    bool quads;
+    if (bind_all(caps, &step, dispatch, &push, &quads) != SXT_OK)
+        return sxt_plan_unsupported(out_plan,
+                                    "a tensor exceeds the device's storage range, or there are too many "
+                                    "for its %u storage buffers",
                                     caps->storage_buffers);
 
     uint32_t channels = head->shape[SXT_CHANNEL];
-    uint32_t units = head == &step.v       ? 0
+    bool aligned = quads && whole_quads(&step, channels);
+    dispatch->spec[SXT_STEP_SPEC_ALIGNED] = aligned;
+    uint32_t units = head == &step.v      ? 0
                      : rotary_only(&step) ? sxt_step_rotary_units(&step)
                                           : sxt_step_units(&step, channels);
     if (sxt_tensor_present(&step.v))
@@ -265,7 +267,7 @@ sxt_result sxt_step_plan(const sxt_caps *caps, const char *op, const sxt_step *w
     sxt_plan_push(dispatch, &push, sizeof push);
     out_plan->dispatch_count = 1;
     const sxt_tensor *out = head == &step.q ? &step.q_out : head == &step.k ? &step.k_out : &step.v_out;
-    if (goes_by_software_kernel(caps, &step, channels, units)) {
+    if (goes_by_software_kernel(caps, &step, channels, units, aligned)) {
         plan_software(caps, &step, channels, units, push.rows, dispatch);
         sxt_plan_name(out_plan, "%s.%s %s->%s units %u grid %u", op, sxt_shaders[dispatch->shader].name,
                       sxt_type_name(head->type), sxt_type_name(out->type), dispatch->spec[SXT_STEP_SPEC_UNITS],
@@ -280,10 +282,12 @@ sxt_result sxt_step_plan(const sxt_caps *caps, const char *op, const sxt_step *w
         return sxt_plan_unsupported(out_plan, "%u channels a head are too many: %u fit a workgroup of this device",
                                     channels, UNITS_MOST * rows.lanes * SXT_UNIT_CHANNELS);
     if (!fits(caps, &step, rows))
-        return sxt_plan_unsupported(out_plan, "%u channels a head do not fit the shared memory of this device", channels);
+        return sxt_plan_unsupported(out_plan, "%u channels a head do not fit the shared memory of this device",
+                                    channels);
     bool is_coded = coded(&step.k) || coded(&step.q_out) || coded(&step.k_out) || coded(&step.v_out);
     dispatch->by_address = sxt_plan_by_address(caps);
-    dispatch->shader = dispatch->by_address ? SXT_SHADER_STEP_ADDRESS : shaders[is_coded][rows.subgroup][caps->storage16];
+    dispatch->shader =
+        dispatch->by_address ? SXT_SHADER_STEP_ADDRESS : shaders[is_coded][rows.subgroup][caps->storage16];
     dispatch->subgroup_size = rows.subgroup_size;
     sxt_plan_grid(caps, push.rows, dispatch->groups);
     uint32_t heads = push.q_heads + (sxt_tensor_present(&step.k) ? push.kv_heads : 0) +

@@ -42,7 +42,7 @@ static struct sxt_step_header header_of(const sxt_step *step) {
     };
     strides_of(&step->q_weight, header.q_weight);
     strides_of(&step->k_weight, header.k_weight);
-    if (!step->cached) return header;
+    if (!sxt_step_cached(step)) return header;
     header.cache_rows = cache->shape[SXT_TOKEN];
     if (sxt_tensor_present(&step->block_table)) header.cache_pages = cache->shape[SXT_BATCH];
     return header;
@@ -68,12 +68,13 @@ static void add(hashes *h, const void *data, size_t bytes) {
 void sxt_step_table_plan(const sxt_step *step, sxt_table *out_table) {
     struct sxt_step_header header = header_of(step);
     const sxt_rope_params *rope = &step->rope;
-    *out_table = (sxt_table){.bytes = (uint32_t)(sizeof header + sxt_step_rotary_units(step) * sizeof(struct sxt_step_unit))};
+    *out_table =
+        (sxt_table){.bytes = (uint32_t)(sizeof header + sxt_step_rotary_units(step) * sizeof(struct sxt_step_unit))};
     hashes h = {UINT64_C(0xcbf29ce484222325), UINT64_C(0x6c62272e07bb0142)};
     add(&h, &header, sizeof header);
     if (rotates(step)) {
-        const uint32_t words[] = {rope->original_context, (uint32_t)rope->multi, rope->sections[0],
-                                  rope->sections[1],      rope->sections[2],     rope->sections[3],
+        const uint32_t words[] = {rope->original_context, (uint32_t)rope->multi,     rope->sections[0],
+                                  rope->sections[1],      rope->sections[2],         rope->sections[3],
                                   rope->inverse,          rope->freq_factors != NULL};
         const float scalars[] = {rope->base, rope->freq_scale, rope->ext_factor, rope->beta_fast, rope->beta_slow};
         add(&h, words, sizeof words);

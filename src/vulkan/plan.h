@@ -14,7 +14,7 @@ typedef enum sxt_binding_kind {
     SXT_BINDING_NONE = 0, // the shader declares it and will not touch it: any buffer does
     SXT_BINDING_BUFFER,
     SXT_BINDING_TABLE,   // the plan's table
-    SXT_BINDING_SCRATCH, // `offset` and `bytes` of the plan's scratch memory: what is touched
+    SXT_BINDING_SCRATCH, // a range of the plan's scratch memory
 } sxt_binding_kind;
 
 typedef struct sxt_binding {

@@ -363,11 +363,10 @@ static bool needs_barrier(sxt_vulkan_stream *stream, const sxt_dispatch *dispatc
         const sxt_binding *binding = &dispatch->bindings[i];
         const bool scratch = binding->kind == SXT_BINDING_SCRATCH;
         if (binding->kind != SXT_BINDING_BUFFER && !scratch) continue; // no shader writes a table
-        const uint64_t begin = scratch ? binding->offset : binding->hazard_offset;
         ranges[count++] = (sxt_hazard_range){
             .buffer = scratch ? stream->scratch : binding->buffer,
-            .begin = begin,
-            .end = begin + (scratch ? binding->bytes : binding->hazard_bytes),
+            .begin = binding->hazard_offset,
+            .end = binding->hazard_offset + binding->hazard_bytes,
             .written = binding->written,
         };
     }

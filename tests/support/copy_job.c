@@ -42,7 +42,13 @@ static void use_scratch(const sxt_copy_job *job, uint64_t offset, sxt_dispatch *
         sxt_binding *binding = &dispatch->bindings[i];
         if (binding->kind != SXT_BINDING_BUFFER || binding->buffer != job->buffers[1]) continue;
         *binding = (sxt_binding){
-            .kind = SXT_BINDING_SCRATCH, .written = binding->written, .offset = offset, .bytes = job->bytes};
+            .kind = SXT_BINDING_SCRATCH,
+            .written = binding->written,
+            .offset = offset,
+            .bytes = job->bytes,
+            .hazard_offset = offset,
+            .hazard_bytes = job->bytes,
+        };
     }
 }
 

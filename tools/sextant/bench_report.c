@@ -30,8 +30,8 @@ void sxt_bench_print_head(const sxt_bench_report *report) {
     if (report->copy_gbs > 0) printf("copy    %.2f GB/s read and written, by %s\n", report->copy_gbs, report->copy_way);
     if (report->fma_gflops > 0)
         printf("fma     %.1f GFLOP/s of f32 multiply-adds, by a kernel of nothing else\n", report->fma_gflops);
-    printf("\n%-37s %12s %12s %6s %10s %9s %7s %7s\n", "case", "median us", "min us", "runs", "GFLOP/s", "GB/s", "% copy",
-           "% fma");
+    printf("\n%-37s %12s %12s %6s %10s %9s %7s %7s\n", "case", "median us", "min us", "runs", "GFLOP/s", "GB/s",
+           "% copy", "% fma");
     fflush(stdout);
 }
 
@@ -41,7 +41,8 @@ void sxt_bench_print_row(const sxt_bench_report *report, const sxt_bench_result 
     } else {
         printf("%-37s %12.1f %12.1f %6u %10.2f %9.2f", r->name, r->median_us, r->min_us, r->runs, gflops(r), gbs(r));
         if (report->copy_gbs > 0) printf(" %6.1f%%", copy_percent(report, r));
-        if (report->fma_gflops > 0) printf("%s %6.1f%%", report->copy_gbs > 0 ? "" : "        ", fma_percent(report, r));
+        if (report->fma_gflops > 0)
+            printf("%s %6.1f%%", report->copy_gbs > 0 ? "" : "        ", fma_percent(report, r));
         putchar('\n');
     }
     fflush(stdout);
@@ -63,9 +64,11 @@ void sxt_bench_write_json(FILE *file, const sxt_bench_report *report) {
         }
         json_array_append_new(results, row);
     }
-    json_t *root = json_pack("{s:{s:s, s:s, s:s, s:s, s:f, s:f}, s:o}", "device", "name", report->device->name, "driver",
-                             report->device->driver, "type", report->device->type ? report->device->type : "reference",
-                             "clock", clock_name(report), "copy_gb_per_s", report->copy_gbs, "fma_gflop_per_s", report->fma_gflops, "results", results);
+    json_t *root =
+        json_pack("{s:{s:s, s:s, s:s, s:s, s:f, s:f}, s:o}", "device", "name", report->device->name, "driver",
+                  report->device->driver, "type", report->device->type ? report->device->type : "reference", "clock",
+                  clock_name(report), "copy_gb_per_s", report->copy_gbs, "fma_gflop_per_s", report->fma_gflops,
+                  "results", results);
     json_dumpf(root, file, JSON_INDENT(2));
     fputc('\n', file);
     json_decref(root);
