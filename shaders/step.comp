@@ -59,41 +59,18 @@ uint side, head, lane, units;
 sxt_layout layout_of;
 vec4 lo[UNITS], hi[UNITS]; // unit lane + i·LANES; 0 past the end
 
-// Which of a unit's four channels from `first` on (0: lo, 4: hi) are really there: centred sums must leave out the rest.
-bvec4 present(uint unit, uint first) {
+// Only of the channels that are really there: centred sums must leave out the rest.
+vec4 sxt_centred(uint i, bool second, vec4 v, float centre) {
+    if (KIND != SXT_KIND_LAYER)
+        return v;
+    uint unit = lane + i * LANES, first = second ? 4u : 0u;
     bvec4 there;
     for (uint k = 0u; k < 4u; k++)
         there[k] = unit < units && sxt_unit_channel(layout_of, unit, first + k) != SXT_NO_CHANNEL;
-    return there;
+    return mix(vec4(0), v - centre, there);
 }
 
-vec4 centred(vec4 v, uint unit, uint first, float centre) {
-    return KIND == SXT_KIND_LAYER ? mix(vec4(0), v - centre, present(unit, first)) : v;
-}
-
-float sxt_lane_sum(float scale) {
-    vec4 sum = vec4(0);
-    for (uint i = 0u; i < UNITS; i++)
-        sum += lo[i] * scale + hi[i] * scale;
-    return (sum.x + sum.y) + (sum.z + sum.w);
-}
-
-float sxt_lane_squares(float scale, float centre) {
-    vec4 sum = vec4(0);
-    for (uint i = 0u; i < UNITS; i++) {
-        uint unit = lane + i * LANES;
-        vec4 a = centred(lo[i] * scale, unit, 0u, centre), b = centred(hi[i] * scale, unit, 4u, centre);
-        sum += a * a + b * b;
-    }
-    return (sum.x + sum.y) + (sum.z + sum.w);
-}
-
-float sxt_lane_largest() {
-    vec4 largest = vec4(0);
-    for (uint i = 0u; i < UNITS; i++)
-        largest = max(largest, max(abs(lo[i]), abs(hi[i])));
-    return max(max(largest.x, largest.y), max(largest.z, largest.w));
-}
+#include "lib/held.glsl"
 
 void load_head(uint batch, uint token) {
     for (uint i = 0u; i < UNITS; i++) {

@@ -83,33 +83,11 @@ void load_row(uint64_t row, uint type, out vec4 a[UNITS], out vec4 b[UNITS]) {
     }
 }
 
-vec4 centred(vec4 v, float centre, bool present) {
-    return KIND == SXT_KIND_LAYER && present ? v - centre : v;
+vec4 sxt_centred(uint i, bool second, vec4 v, float centre) {
+    return KIND == SXT_KIND_LAYER && there(i) && (!second || second_there(i)) ? v - centre : v;
 }
 
-float sxt_lane_sum(float scale) {
-    vec4 sum = vec4(0);
-    for (uint i = 0u; i < UNITS; i++)
-        sum += lo[i] * scale + hi[i] * scale;
-    return (sum.x + sum.y) + (sum.z + sum.w);
-}
-
-float sxt_lane_squares(float scale, float centre) {
-    vec4 sum = vec4(0);
-    for (uint i = 0u; i < UNITS; i++) {
-        vec4 a = centred(lo[i] * scale, centre, there(i));
-        vec4 b = centred(hi[i] * scale, centre, there(i) && second_there(i));
-        sum += a * a + b * b;
-    }
-    return (sum.x + sum.y) + (sum.z + sum.w);
-}
-
-float sxt_lane_largest() {
-    vec4 largest = vec4(0);
-    for (uint i = 0u; i < UNITS; i++)
-        largest = max(largest, max(abs(lo[i]), abs(hi[i])));
-    return max(max(largest.x, largest.y), max(largest.z, largest.w));
-}
+#include "lib/held.glsl"
 
 // Sums over the lanes by shuffles: a subgroup's own sum goes lane by lane with these drivers.
 float all_lanes(float value, bool largest) {
@@ -212,14 +190,14 @@ uint64_t head_bytes(uint strides[3], uint type) {
     return uint64_t(sxt_row_bytes(strides[2], type));
 }
 
-#define SIDE(X, name, count, normed, turned, place)                                                                       \
+#define SIDE(X, name, count, normed, turned, place)                                                                    \
     side(X##_TYPE, X##_OUT_TYPE, X##_WEIGHT_TYPE, X##_WEIGHT_ONE, normed, turned, count,                               \
-         row_at(SXT_STEP_BINDING_##X, SXT_STEP_BASE_##X, push.name, token.x, token.y, X##_TYPE),                          \
-         row_at(SXT_STEP_BINDING_##X##_OUT, SXT_STEP_BASE_##X##_OUT, push.name##_out, place.x, place.y, X##_OUT_TYPE),    \
-         head_bytes(push.name, X##_TYPE), head_bytes(push.name##_out, X##_OUT_TYPE),                                         \
+         row_at(SXT_STEP_BINDING_##X, SXT_STEP_BASE_##X, push.name, token.x, token.y, X##_TYPE),                       \
+         row_at(SXT_STEP_BINDING_##X##_OUT, SXT_STEP_BASE_##X##_OUT, push.name##_out, place.x, place.y, X##_OUT_TYPE), \
+         head_bytes(push.name, X##_TYPE), head_bytes(push.name##_out, X##_OUT_TYPE),                                   \
          X##_WEIGHT_TYPE == SXT_STORE_NONE ? 0ul                                                                       \
                                            : row_at(SXT_STEP_BINDING_##X##_WEIGHT, SXT_STEP_BASE_##X##_WEIGHT,         \
-                                                    sxt_step.name##_weight, token.x, token.y, X##_WEIGHT_TYPE),           \
+                                                    sxt_step.name##_weight, token.x, token.y, X##_WEIGHT_TYPE),        \
          X##_WEIGHT_TYPE == SXT_STORE_NONE ? 0ul : head_bytes(sxt_step.name##_weight, X##_WEIGHT_TYPE))
 
 void take_token(uvec2 token) {

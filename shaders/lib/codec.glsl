@@ -35,9 +35,7 @@ uint sxt_e4m3_from_f32(float value) {
     if (a < 0x3c800000u) { // below 2^-6: subnormal, in units of 2^-9
         if (a <= 0x3a800000u)
             return sign;
-        uint shift = 141u - (a >> 23), m = (a & 0x7fffffu) | 0x800000u;
-        uint q = m >> shift, rest = m & ((1u << shift) - 1u), half_unit = 1u << (shift - 1u);
-        return sign | (q + uint(rest > half_unit || (rest == half_unit && (q & 1u) != 0u)));
+        return sign | sxt_shifted((a & 0x7fffffu) | 0x800000u, 141u - (a >> 23));
     }
     return sign | ((a - 0x3c000000u + 0x7ffffu + ((a >> 20) & 1u)) >> 20);
 }
@@ -71,13 +69,12 @@ uint sxt_over_127(uint a) {
     int exponent;
     if (a == 0u)
         return 0u;
-    uint m = sxt_significand(a, exponent) << 8, q = m / 127u, rest = m - q * 127u; // q: 25 or 26 bits
-    uint drop = q >= 0x2000000u ? 2u : 1u, kept = q >> drop;
-    uint tail = (q & ((1u << drop) - 1u)) << 1 | uint(rest != 0u), half_unit = 1u << drop;
+    uint m = sxt_significand(a, exponent) << 8, q = m / 127u; // 25 or 26 bits
+    uint drop = q >= 0x2000000u ? 2u : 1u, sticky = uint(q * 127u != m);
     exponent += int(drop) - 8;
     if (exponent < 1)
         return 0u;
-    return (uint(exponent) << 23) + (kept - 0x800000u) + uint(tail > half_unit || (tail == half_unit && (kept & 1u) != 0u));
+    return (uint(exponent) << 23) + sxt_shifted(q << 1 | sticky, drop + 1u) - 0x800000u;
 }
 
 // 1 / d correctly rounded, for a normal d whose reciprocal is normal: the driver's division, which may be off by a few

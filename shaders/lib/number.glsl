@@ -3,6 +3,12 @@
 #ifndef SXT_LIB_NUMBER_GLSL
 #define SXT_LIB_NUMBER_GLSL
 
+// m / 2^shift to the nearest, ties to even; shift from 1 to 31.
+uint sxt_shifted(uint m, uint shift) {
+    uint q = m >> shift, rest = m & ((1u << shift) - 1u), half_unit = 1u << (shift - 1u);
+    return q + uint(rest > half_unit || (rest == half_unit && (q & 1u) != 0u));
+}
+
 uint sxt_f16_from_f32(float value) {
     uint bits = floatBitsToUint(value);
     uint sign = (bits >> 16) & 0x8000u, a = bits & 0x7fffffffu;
@@ -13,9 +19,7 @@ uint sxt_f16_from_f32(float value) {
     if (a < 0x38800000u) { // below 2^-14: subnormal, in units of 2^-24
         if (a <= 0x33000000u)
             return sign;
-        uint shift = 126u - (a >> 23), m = (a & 0x7fffffu) | 0x800000u;
-        uint q = m >> shift, rest = m & ((1u << shift) - 1u), half_unit = 1u << (shift - 1u);
-        return sign | (q + uint(rest > half_unit || (rest == half_unit && (q & 1u) != 0u)));
+        return sign | sxt_shifted((a & 0x7fffffu) | 0x800000u, 126u - (a >> 23));
     }
     return sign | ((a - 0x38000000u + 0xfffu + ((a >> 13) & 1u)) >> 13);
 }
