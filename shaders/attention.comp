@@ -1,54 +1,84 @@
-// Attention for any GPU: one workgroup computes a tile of packed query rows against all the keys that they see, in
-// one pass (online softmax, Milakov & Gimelshein 2018). Only Vulkan 1.2's baseline is needed; SXT_SUBGROUP=1 reduces
-// by subgroup shuffles, for subgroups of 16 and more.
+// Attention for any GPU: one workgroup computes a tile of packed query rows against the keys that they see, or against
+// a split of them, in one pass (online softmax, Milakov & Gimelshein 2018; with BOUNDED there is no maximum to keep up
+// with). Only Vulkan 1.2's baseline is needed. SXT_SUBGROUP=1 reduces by subgroup shuffles, for subgroups of 16 and
+// more; SXT_ADDRESS=1 is for caches beyond what a descriptor reaches.
 //
 // Scores: thread (group, lane) computes rows group + 8·i against keys lane + 16·j. K goes through shared memory in
-// chunks of 32 channels, read in order and fetched one chunk ahead.
-// Output: thread (group', quad) keeps 4 channels of rows group' + n·i in registers; V is read in order, straight.
-// The sum over one tile is kept apart and joins the running one by one FMA, which also rescales it: the longest chain
-// of additions is KEYS + Tk/KEYS, and no separate pass rescales.
+// chunks of 32 channels, read in order and fetched one chunk ahead, and so does Q where it does not fit as a whole.
+// Output: thread (group', quad) keeps 4 channels of rows group' + n·i in registers, or of some quads further on too; V
+// is read in order, straight.
+// The sum over one tile of keys is kept apart and joins the running one by one FMA, which also rescales it: the longest
+// chain of additions is KEYS + Tk/KEYS, and no separate pass rescales.
+//
+// Tiles of keys begin at multiples of KEYS, and all sums are FMAs in the order of keys and channels: a row's bits do
+// not depend on the rows beside it.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #include "lib/features.glsl"
+#if SXT_ADDRESS
+#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
+// K and V may have more than 2^32 elements: before a quad is read, their addresses move to near its row.
+uvec2 k_origin, v_origin;
+#define SXT_ADDRESS_OF(slot)                                                                                           \
+    (slot == SXT_ATTENTION_K ? k_origin : slot == SXT_ATTENTION_V ? v_origin : sxt_address(slot))
+#endif
 #include "lib/attention.glsl"
 
 layout(local_size_x = SXT_ATTENTION_THREADS) in;
 
 layout(constant_id = SXT_ATTENTION_SPEC_HEAD) const uint HEAD = 128;
-layout(constant_id = SXT_ATTENTION_SPEC_ROWS) const uint ROWS = 16;
 layout(constant_id = SXT_ATTENTION_SPEC_KEYS) const uint KEYS = 32;
+layout(constant_id = SXT_ATTENTION_SPEC_OUT_ROWS) const uint OUT_ROWS = 4;
+layout(constant_id = SXT_ATTENTION_SPEC_OUT_QUADS) const uint OUT_QUADS = 1;
+layout(constant_id = SXT_ATTENTION_SPEC_WHOLE_Q) const bool WHOLE_Q = true;
 
 const uint THREADS = SXT_ATTENTION_THREADS, LANES = SXT_ATTENTION_LANES, CHUNK = SXT_ATTENTION_CHUNK;
-const uint QUADS = HEAD / 4;
 const uint SCORE_ROWS = ROWS / SXT_ATTENTION_ROW_GROUPS, SCORE_KEYS = KEYS / LANES, SCORES = SCORE_ROWS * SCORE_KEYS;
-const uint OUT_GROUPS = THREADS / QUADS, OUT_ROWS = ROWS / OUT_GROUPS;
-const uint FETCHES = KEYS * CHUNK / THREADS;
+const uint OUTS = OUT_ROWS * OUT_QUADS, VALUES = 4 * OUT_QUADS; // of four keys
+const uint K_FETCHES = KEYS * CHUNK / THREADS, Q_FETCHES = WHOLE_Q ? 1 : (ROWS * CHUNK + THREADS - 1) / THREADS;
 // One quad of padding spreads rows over the banks.
-const uint Q_PITCH = QUADS + 1, K_PITCH = CHUNK + 1, P_PITCH = KEYS / 4;
+const uint Q_PITCH = (WHOLE_Q ? HEAD / 4 : CHUNK) + 1, K_PITCH = CHUNK + 1, P_PITCH = KEYS / 4 + 1;
+const uint MASK_PITCH = KEYS / 32;
+const uint K_QUADS = KEYS * K_PITCH, P_QUADS = ROWS * P_PITCH;
+
+// The first element of a row of K or V.
+#if SXT_ADDRESS
+#define KEY_ROW uint64_t
+#else
+#define KEY_ROW uint
+#endif
+const KEY_ROW ABSENT = ~KEY_ROW(0);
 
 shared vec4 q_tile[ROWS * Q_PITCH];
-shared vec4 k_tile[KEYS * K_PITCH];
-shared vec4 p_tile[ROWS * P_PITCH];
+// A chunk of K, and after it the weights.
+shared vec4 k_tile[K_QUADS > P_QUADS ? K_QUADS : P_QUADS];
 shared float row_factor[ROWS]; // of the running output
 #if !SXT_SUBGROUP
 shared float partials[ROWS * LANES];
 #endif
+shared KEY_ROW key_rows[PAGES ? 4 * KEYS : 1]; // of K, then of V; twice: this tile of keys, and the one before
+shared uint mask_tile[MASK_BITS ? ROWS * MASK_PITCH : 1];
+shared uint kept_any[MASK_BITS ? 3 : 1]; // by tiles of keys in turn
 
-uint thread, lane, score_group, quad, out_group;
+uint thread, lane, score_group, quad, out_group, out_lanes, out_groups;
 place at;
-uint first_row;
+uint first_row, partial_first;
+ivec2 keys_seen; // by some row of the tile
+uint turn;       // counts tiles of keys
 float score[SCORES];
 float row_max[SCORE_ROWS], row_sum[SCORE_ROWS]; // the sum is this thread's share
-vec4 fetched[FETCHES];
-vec4 tile_out[OUT_ROWS], out_sum[OUT_ROWS];
+float greatest;
+vec4 k_fetched[K_FETCHES], q_fetched[Q_FETCHES];
+vec4 values[VALUES], tile_out[OUTS], out_sum[OUTS];
 
 uint score_row(uint i) {
     return score_group + SXT_ATTENTION_ROW_GROUPS * i;
 }
 
+// Rows past the last one are not stored.
 uint out_row(uint i) {
-    return out_group + OUT_GROUPS * i;
+    return min(out_group + out_groups * i, ROWS - 1u);
 }
 
 // Combine a row's values over its 16 lanes; every lane gets the result. Without subgroups all threads must come here.
@@ -73,21 +103,148 @@ float add(float a, float b) {
     return a + b;
 }
 
-void stage_q() {
-    uint quads = pc.dims & 0xffu;
-    [[dont_unroll]] for (uint n = thread; n < ROWS * quads; n += THREADS) {
-        uint r = n / quads, c = n % quads;
-        uint offset = q_row(at, row_at(at, first_row + r)) + c * 4u;
-        q_tile[r * Q_PITCH + c] = q_load4(offset, has(SXT_ATTENTION_Q_ALIGNED)) * pc.q_scale;
+// ── Keys of a tile ──
+
+// A key of the tile of keys, or where none of its rows sees that one, a key that is seen: no page is looked up for
+// others.
+uint seen_key(uint key) {
+    return uint(clamp(int(key), keys_seen.x, keys_seen.y - 1));
+}
+
+#if SXT_ADDRESS
+KEY_ROW wide_row(uint base, uint stride[3], key_place where, uint type) {
+    return (sxt_is_blocks(type) ? 32u : 1u) * base + uint64_t(where.batch) * stride[0] +
+           uint64_t(where.token) * stride[1] + uint64_t(at.kv_head) * stride[2];
+}
+
+KEY_ROW find_k(key_place where) {
+    return wide_row(byte_of(pc.bases_main, 8u), pc.k_stride, where, K_TYPE);
+}
+
+KEY_ROW find_v(key_place where) {
+    return wide_row(byte_of(pc.bases_main, 16u), pc.v_stride, where, V_TYPE);
+}
+
+// Where the 64 elements begin among which `row` is: all types have them in whole words.
+uvec2 origin_of(uint slot, KEY_ROW row, uint type) {
+    uint bytes = type == SXT_STORE_F32 ? 256u : type == SXT_STORE_FP8_E4M3 ? 64u : 128u;
+    if (sxt_is_blocks(type))
+        bytes = 2u * sxt_block_bytes(type);
+    uvec2 start = sxt_address(slot);
+    uint64_t address = (uint64_t(start.y) << 32 | start.x) + (row >> 6) * bytes;
+    return uvec2(uint(address), uint(address >> 32));
+}
+
+vec4 k_at(KEY_ROW row, uint c) {
+    k_origin = origin_of(SXT_ATTENTION_K, row, K_TYPE);
+    return k_quad((uint(row) & 63u) + c * 4u);
+}
+
+vec4 v_at(KEY_ROW row, uint c) {
+    v_origin = origin_of(SXT_ATTENTION_V, row, V_TYPE);
+    return v_quad((uint(row) & 63u) + c * 4u);
+}
+#else
+KEY_ROW find_k(key_place where) {
+    return k_row(at, where);
+}
+
+KEY_ROW find_v(key_place where) {
+    return v_row(at, where);
+}
+
+vec4 k_at(KEY_ROW row, uint c) {
+    return k_quad(row + c * 4u);
+}
+
+vec4 v_at(KEY_ROW row, uint c) {
+    return v_quad(row + c * 4u);
+}
+#endif
+
+KEY_ROW row_of_k(uint key0, uint n) {
+    return PAGES ? key_rows[turn % 2u * 2u * KEYS + n] : find_k(find_key(at, seen_key(key0 + n)));
+}
+
+KEY_ROW row_of_v(uint key0, uint n) {
+    return PAGES ? key_rows[(turn % 2u * 2u + 1u) * KEYS + n] : find_v(find_key(at, seen_key(key0 + n)));
+}
+
+void find_pages(uint key0) {
+    if (thread < KEYS) {
+        key_place where = find_key(at, seen_key(key0 + thread));
+        uint slot = turn % 2u * 2u * KEYS + thread;
+        key_rows[slot] = where.there ? find_k(where) : ABSENT;
+        key_rows[slot + KEYS] = where.there ? find_v(where) : ABSENT;
     }
 }
 
-void fetch_k(uint key0, uint quad0) {
-    [[unroll]] for (uint n = 0; n < FETCHES; n++) {
-        uint slot = thread + n * THREADS;
-        uint key = min(key0 + slot / CHUNK, pc.k_tokens - 1u), c = quad0 + slot % CHUNK;
-        fetched[n] = c < (pc.dims & 0xffu) ? k_quad(k_row(at, key) + c * 4u) : vec4(0);
+void stage_mask(uint key0) {
+    // This turn's word is zero since the last turn, in which nobody needed it any more.
+    if (thread == 0u)
+        kept_any[(turn + 1u) % 3u] = 0u;
+    [[dont_unroll]] for (uint n = thread; n < ROWS * MASK_PITCH; n += THREADS) {
+        uint key = key0 + n % MASK_PITCH * 32u, word = 0u;
+        int count = keys_seen.y - int(key);
+        if (count > 0)
+            word = SXT_AT(mask_words, mask_row(at, row_at(at, first_row + n / MASK_PITCH)) + key / 32u);
+        word &= count < 32 ? (1u << max(count, 0)) - 1u : 0xffffffffu;
+        mask_tile[n] = word;
+        if (word != 0u)
+            atomicOr(kept_any[turn % 3u], 1u);
     }
+}
+
+// Finds the keys of a tile; false if the mask hides all of them.
+bool begin_tile(uint key0) {
+    if (!PAGES && !MASK_BITS)
+        return true;
+    turn++;
+    if (PAGES)
+        find_pages(key0);
+    if (MASK_BITS)
+        stage_mask(key0);
+    barrier();
+    return !MASK_BITS || kept_any[turn % 3u] != 0u;
+}
+
+// ── Scores ──
+
+vec4 query_quad(uint r, uint c) {
+    return q_load4(q_row(at, row_at(at, first_row + r)) + c * 4u, has(SXT_ATTENTION_Q_ALIGNED)) * q_factor(at);
+}
+
+void stage_q() {
+    uint quads = pc.dims & 0xffu;
+    [[dont_unroll]] for (uint n = thread; n < ROWS * quads; n += THREADS)
+        q_tile[n / quads * Q_PITCH + n % quads] = query_quad(n / quads, n % quads);
+}
+
+void fetch(uint key0, uint quad0) {
+    uint quads = pc.dims & 0xffu;
+    [[unroll]] for (uint n = 0; n < K_FETCHES; n++) {
+        uint slot = thread + n * THREADS, c = quad0 + slot % CHUNK;
+        KEY_ROW row = row_of_k(key0, slot / CHUNK);
+        k_fetched[n] = c < quads && row != ABSENT ? k_at(row, c) : vec4(0);
+    }
+    if (!WHOLE_Q)
+        [[unroll]] for (uint n = 0; n < Q_FETCHES; n++) {
+            uint slot = thread + n * THREADS, c = quad0 + slot % CHUNK;
+            q_fetched[n] = c < quads && slot / CHUNK < ROWS ? query_quad(slot / CHUNK, c) : vec4(0);
+        }
+}
+
+void stage_fetched() {
+    [[unroll]] for (uint n = 0; n < K_FETCHES; n++) {
+        uint slot = thread + n * THREADS;
+        k_tile[slot / CHUNK * K_PITCH + slot % CHUNK] = k_fetched[n];
+    }
+    if (!WHOLE_Q)
+        [[unroll]] for (uint n = 0; n < Q_FETCHES; n++) {
+            uint slot = thread + n * THREADS;
+            if (slot / CHUNK < ROWS)
+                q_tile[slot / CHUNK * Q_PITCH + slot % CHUNK] = q_fetched[n];
+        }
 }
 
 void multiply_chunk(uint quad0, uint count) {
@@ -96,9 +253,12 @@ void multiply_chunk(uint quad0, uint count) {
         [[unroll]] for (uint j = 0; j < SCORE_KEYS; j++)
             keys[j] = k_tile[(lane + LANES * j) * K_PITCH + c];
         [[unroll]] for (uint i = 0; i < SCORE_ROWS; i++) {
-            vec4 query = q_tile[score_row(i) * Q_PITCH + quad0 + c];
-            [[unroll]] for (uint j = 0; j < SCORE_KEYS; j++)
-                score[i * SCORE_KEYS + j] += dot(query, keys[j]);
+            vec4 query = q_tile[score_row(i) * Q_PITCH + (WHOLE_Q ? quad0 : 0u) + c];
+            [[unroll]] for (uint j = 0; j < SCORE_KEYS; j++) {
+                uint n = i * SCORE_KEYS + j;
+                score[n] = fma(query.w, keys[j].w,
+                               fma(query.z, keys[j].z, fma(query.y, keys[j].y, fma(query.x, keys[j].x, score[n]))));
+            }
         }
     }
 }
@@ -110,136 +270,181 @@ void compute_scores(uint key0) {
     // One trip more than chunks: each multiplies the chunk before while its own is on the way.
     [[dont_unroll]] for (uint quad0 = 0; quad0 < quads + CHUNK; quad0 += CHUNK) {
         if (quad0 < quads)
-            fetch_k(key0, quad0);
+            fetch(key0, quad0);
         if (quad0 > 0)
             multiply_chunk(quad0 - CHUNK, min(CHUNK, quads + CHUNK - quad0));
         if (quad0 < quads) {
             barrier();
-            [[unroll]] for (uint n = 0; n < FETCHES; n++) {
-                uint slot = thread + n * THREADS;
-                k_tile[slot / CHUNK * K_PITCH + slot % CHUNK] = fetched[n];
-            }
+            stage_fetched();
             barrier();
         }
     }
 }
 
-// Turns scores into weights under the new running maximum, and tells row_factor how the output so far shrinks.
-void softmax(uint key0, bool edge) {
-    float before[SCORE_ROWS];
+// ── Softmax ──
+
+// Turns scores into logits: those that a row does not see into MASKED.
+void mask_scores(uint key0, bool edge) {
     [[unroll]] for (uint i = 0; i < SCORE_ROWS; i++) {
-        before[i] = row_max[i];
         row r;
         if (FEATURES || edge)
             r = row_at(at, first_row + score_row(i));
         [[unroll]] for (uint j = 0; j < SCORE_KEYS; j++) {
-            int key = int(key0 + lane + LANES * j);
-            uint n = i * SCORE_KEYS + j;
-            score[n] = logit(score[n], at, r, key);
-            if (edge)
-                score[n] = key >= first_key(r.token) && key < end_key(r.token) ? score[n] : MASKED;
-            row_max[i] = max(row_max[i], score[n]);
+            uint n = i * SCORE_KEYS + j, in_tile = lane + LANES * j;
+            int key = int(key0 + in_tile);
+            score[n] = unmasked_logit(score[n], at, r, key);
+            bool seen = !edge || (key >= first_key(at, r.token) && key < end_key(at, r.token));
+            if (MASK_BITS)
+                seen = seen && (mask_tile[score_row(i) * MASK_PITCH + in_tile / 32u] >> in_tile % 32u & 1u) != 0u;
+            if (PAGES)
+                seen = seen && row_of_k(key0, in_tile) != ABSENT;
+            score[n] = seen ? score[n] : MASKED;
         }
     }
+}
+
+void put_weight(uint i, uint j, float weight) {
+    uint key = lane + LANES * j;
+    row_sum[i] += weight;
+    k_tile[score_row(i) * P_PITCH + key / 4u][key % 4u] = weight;
+}
+
+// Turns logits into weights under the new running maximum, and tells row_factor how the output so far shrinks.
+void softmax() {
+    float before[SCORE_ROWS];
+    [[unroll]] for (uint i = 0; i < SCORE_ROWS; i++) {
+        before[i] = row_max[i];
+        [[unroll]] for (uint j = 0; j < SCORE_KEYS; j++)
+            row_max[i] = max(row_max[i], score[i * SCORE_KEYS + j]);
+    }
     REDUCE_ROWS(row_max, max)
+#if SXT_SUBGROUP
+    barrier(); // the last chunk of K has been read
+#endif
     [[unroll]] for (uint i = 0; i < SCORE_ROWS; i++) {
         float factor = weight_of(before[i], row_max[i]);
         row_sum[i] *= factor;
-        [[unroll]] for (uint j = 0; j < SCORE_KEYS; j++) {
-            float weight = weight_of(score[i * SCORE_KEYS + j], row_max[i]);
-            row_sum[i] += weight;
-            uint key = lane + LANES * j;
-            p_tile[score_row(i) * P_PITCH + key / 4u][key % 4u] = weight;
-        }
+        [[unroll]] for (uint j = 0; j < SCORE_KEYS; j++)
+            put_weight(i, j, weight_of(score[i * SCORE_KEYS + j], row_max[i]));
         if (lane == 0)
             row_factor[score_row(i)] = factor;
+    }
+}
+
+void bounded_softmax() {
+    barrier(); // the last chunk of K has been read
+    [[unroll]] for (uint i = 0; i < SCORE_ROWS; i++)
+        [[unroll]] for (uint j = 0; j < SCORE_KEYS; j++)
+            put_weight(i, j, bounded_weight(score[i * SCORE_KEYS + j], greatest));
+}
+
+// ── Output ──
+
+bool values_are_finite() {
+    uvec4 most = uvec4(0);
+    [[unroll]] for (uint n = 0; n < VALUES; n++)
+        most = max(most, floatBitsToUint(values[n]) & 0x7f800000u);
+    return max(max(most.x, most.y), max(most.z, most.w)) != 0x7f800000u;
+}
+
+vec4 value_quad(KEY_ROW row, uint m) {
+    uint c = min(quad + out_lanes * m, (pc.dims >> 8 & 0xffu) - 1u);
+    return row == ABSENT ? vec4(0) : v_at(row, c);
+}
+
+// Four keys, whose values may be NaN: 0·NaN must not come into rows that do not see them.
+void accumulate_seen(uint key0, uint first) {
+    [[dont_unroll]] for (uint j = first; j < first + 4u; j++)
+        [[unroll]] for (uint m = 0; m < OUT_QUADS; m++) {
+            vec4 value = value_quad(row_of_v(key0, j), m);
+            [[unroll]] for (uint i = 0; i < OUT_ROWS; i++) {
+                float weight = k_tile[out_row(i) * P_PITCH + j / 4u][j % 4u];
+                uint n = i * OUT_QUADS + m;
+                tile_out[n] = weight == 0.0 ? tile_out[n] : fma(value, vec4(weight), tile_out[n]);
+            }
+        }
+}
+
+// Adds up the values of a tile's first `count` keys. `guarded`: some row does not see some of them.
+void accumulate(uint key0, uint count, bool guarded) {
+    [[unroll]] for (uint n = 0; n < OUTS; n++)
+        tile_out[n] = vec4(0);
+    [[dont_unroll]] for (uint j = 0; j < count; j += 4u) {
+        [[unroll]] for (uint n = 0; n < VALUES; n++)
+            values[n] = value_quad(row_of_v(key0, j + n / OUT_QUADS), n % OUT_QUADS);
+        if (guarded && !values_are_finite()) {
+            accumulate_seen(key0, j);
+            continue;
+        }
+        [[unroll]] for (uint i = 0; i < OUT_ROWS; i++) {
+            vec4 weights = k_tile[out_row(i) * P_PITCH + j / 4u];
+            [[unroll]] for (uint n = 0; n < VALUES; n++) {
+                uint out_n = i * OUT_QUADS + n % OUT_QUADS;
+                tile_out[out_n] = fma(values[n], vec4(weights[n / OUT_QUADS]), tile_out[out_n]);
+            }
+        }
     }
 }
 
 // The tile's share of the output joins the running sum, which is rescaled on the way.
 void join_tile() {
-    [[unroll]] for (uint i = 0; i < OUT_ROWS; i++)
-        out_sum[i] = out_sum[i] * row_factor[out_row(i)] + tile_out[i];
-}
-
-void accumulate(uint key0) {
-    [[dont_unroll]] for (uint j = 0; j < KEYS; j += 4u) {
-        vec4 values[4];
-        [[unroll]] for (uint n = 0; n < 4; n++)
-            values[n] = v_quad(v_row(at, key0 + j + n) + quad * 4u);
-        [[unroll]] for (uint i = 0; i < OUT_ROWS; i++) {
-            vec4 weights = p_tile[out_row(i) * P_PITCH + j / 4u];
-            [[unroll]] for (uint n = 0; n < 4; n++)
-                tile_out[i] += values[n] * weights[n];
+    [[unroll]] for (uint i = 0; i < OUT_ROWS; i++) {
+        float factor = BOUNDED ? 1.0 : row_factor[out_row(i)];
+        [[unroll]] for (uint m = 0; m < OUT_QUADS; m++) {
+            uint n = i * OUT_QUADS + m;
+            out_sum[n] = fma(out_sum[n], vec4(factor), tile_out[n]);
         }
     }
 }
 
-// For tiles in which some row does not see some key. Such a key may hold NaN, and 0·NaN must not come in.
-void accumulate_seen(uint key0, uint count) {
-    [[dont_unroll]] for (uint j = 0; j < count; j++) {
-        vec4 value = v_quad(v_row(at, key0 + j) + quad * 4u);
-        [[unroll]] for (uint i = 0; i < OUT_ROWS; i++) {
-            float weight = p_tile[out_row(i) * P_PITCH + j / 4u][j % 4u];
-            tile_out[i] += weight == 0.0 ? vec4(0) : value * weight;
-        }
-    }
-}
-
-void attend() {
-    uint last_row = min(first_row + ROWS, packed_rows()) - 1u;
-    uint first_token = first_row / pc.group, last_token = last_row / pc.group;
-    int end = end_key(last_token);
-    bool has_channels = quad < (pc.dims >> 8 & 0xffu);
-    for (int key0 = first_key(first_token); key0 < end; key0 += int(KEYS)) {
-        bool edge = key0 + int(KEYS) > end_key(first_token) || key0 < first_key(last_token);
+void attend(uint first_token, uint last_token) {
+    bool hides = MASK_BITS || has(SXT_ATTENTION_HAS_BIAS); // which may be −∞
+    for (int key0 = keys_seen.x / int(KEYS) * int(KEYS); key0 < keys_seen.y; key0 += int(KEYS)) {
+        bool edge = key0 + int(KEYS) > min(end_key(at, first_token), keys_seen.y) || key0 < first_key(at, last_token);
+        if (!begin_tile(uint(key0)))
+            continue;
         compute_scores(uint(key0));
-        softmax(uint(key0), edge);
+        mask_scores(uint(key0), edge);
+        if (BOUNDED)
+            bounded_softmax();
+        else
+            softmax();
         barrier();
-        if (has_channels) {
-            [[unroll]] for (uint i = 0; i < OUT_ROWS; i++)
-                tile_out[i] = vec4(0);
-            if (edge || FEATURES) // a bias may mask too
-                accumulate_seen(uint(key0), min(uint(end - key0), KEYS));
-            else
-                accumulate(uint(key0));
-            join_tile();
-        }
+        accumulate(uint(key0), min(uint(keys_seen.y - key0), KEYS), edge || hides);
+        join_tile();
     }
 }
+
+// ── The end ──
 
 void store() {
-    barrier(); // row_factor has been read
+    barrier(); // weights have been read
     REDUCE_ROWS(row_sum, add)
     [[unroll]] for (uint i = 0; i < SCORE_ROWS; i++) {
-        uint packed = first_row + score_row(i);
-        float factor = finish_row(at, row_at(at, packed), row_max[i], row_sum[i], lane == 0 && packed < packed_rows());
+        uint r = score_row(i);
+        bool writes = lane == 0 && first_row + r < packed_rows(at);
+        float maximum = BOUNDED ? 0.0 : row_max[i], share;
+        float factor = finish_row(at, row_at(at, first_row + r), maximum, row_sum[i], partial_first + r, writes, share);
         if (lane == 0)
-            row_factor[score_row(i)] = factor;
+            k_tile[r].xy = vec2(factor, share);
     }
-    barrier();
-    // Through shared memory, so that there is one piece of code that stores.
-    [[unroll]] for (uint i = 0; i < OUT_ROWS; i++)
-        q_tile[out_row(i) * Q_PITCH + quad] = out_sum[i] * row_factor[out_row(i)];
+    if (BOUNDED)
+        report_bound(greatest);
     barrier();
     uint quads = pc.dims >> 8 & 0xffu;
-    [[dont_unroll]] for (uint n = thread; n < ROWS * quads; n += THREADS) {
-        uint packed = first_row + n / quads, c = n % quads;
-        if (packed < packed_rows()) {
-            uint offset = o_row(at, row_at(at, packed)) + c * 4u;
-            o_store4(offset, q_tile[n / quads * Q_PITCH + c], has(SXT_ATTENTION_O_ALIGNED));
+    // One piece of code that stores: the next result moves up to where it reads.
+    [[dont_unroll]] for (uint n = 0; n < OUTS; n++) {
+        uint r = out_group + out_groups * (n / OUT_QUADS), c = quad + out_lanes * (n % OUT_QUADS);
+        if (out_group < out_groups && r < ROWS && first_row + r < packed_rows(at) && c < quads) {
+            uint row = SPLIT ? (partial_first + r) * quads * 4u : o_row(at, row_at(at, first_row + r));
+            o_store4(row + c * 4u, out_sum[0] * k_tile[r].x * k_tile[r].y, has(SXT_ATTENTION_O_ALIGNED));
         }
+        [[unroll]] for (uint m = 0; m + 1 < OUTS; m++)
+            out_sum[m] = out_sum[m + 1];
     }
 }
 
-void main() {
-    uint tile = gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x;
-    if (tile >= pc.tiles)
-        return;
-    uint row_tiles = (packed_rows() + ROWS - 1u) / ROWS, heads = pc.tiles / row_tiles;
-    at = place(tile % heads / pc.kv_heads, tile % heads % pc.kv_heads);
-    // Under a causal mask the last rows have the most keys: they go first.
-    first_row = (row_tiles - 1u - tile / heads) * ROWS;
+void begin() {
 #if SXT_SUBGROUP
     thread = gl_SubgroupID * gl_SubgroupSize + gl_SubgroupInvocationID;
 #else
@@ -247,15 +452,42 @@ void main() {
 #endif
     lane = thread % LANES;
     score_group = thread / LANES;
-    quad = thread % QUADS;
-    out_group = thread / QUADS;
+    uint quads = pc.dims >> 8 & 0xffu;
+    out_lanes = (quads + OUT_QUADS - 1u) / OUT_QUADS;
+    quad = thread % out_lanes;
+    out_group = thread / out_lanes;
+    out_groups = THREADS / out_lanes;
+    turn = 0u;
+    greatest = 0.0;
     [[unroll]] for (uint i = 0; i < SCORE_ROWS; i++) {
         row_max[i] = FLOOR;
         row_sum[i] = 0.0;
     }
-    [[unroll]] for (uint i = 0; i < OUT_ROWS; i++)
-        out_sum[i] = vec4(0);
-    stage_q();
-    attend();
+    [[unroll]] for (uint n = 0; n < OUTS; n++)
+        out_sum[n] = vec4(0);
+    if (MASK_BITS && thread < 3u)
+        kept_any[thread] = 0u;
+}
+
+void main() {
+    uint in_part = gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x;
+    uint tile = part_tile() + in_part, split = part_split() + gl_WorkGroupID.z;
+    if (in_part >= params.part_tiles || tile >= pc.tiles)
+        return;
+    tile_place where = tile_at(tile);
+    at = place_at(where.sequence, where.kv_head);
+    first_row = where.row_tile * ROWS;
+    if (first_row >= packed_rows(at))
+        return;
+    uint first_token = first_row / pc.group, last_token = (min(first_row + ROWS, packed_rows(at)) - 1u) / pc.group;
+    if (SPLIT && split >= splits_of(at, first_token, last_token))
+        return;
+    keys_seen = keys_of(at, first_token, last_token, split);
+    partial_first = SPLIT ? partial_row(tile, split, 0u) : 0u;
+    begin();
+    if (WHOLE_Q)
+        stage_q();
+    barrier();
+    attend(first_token, last_token);
     store();
 }

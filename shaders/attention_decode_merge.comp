@@ -1,44 +1,68 @@
-// Joins what the splits of attention_decode_software.comp left in scratch memory, in the order of the splits: a
-// workgroup, one subgroup, for each query row.
+// Joins the partial results of a tile's splits in their order (see interface/attention.h): for each output row
+//   lse = ln(Σ e^lse_n (+ e^sink)); o = Σ e^(lse_n − lse)·o_n
+// An invocation has four channels of a row. With one split that saw keys, and no sink, its bits come through unchanged.
 #version 460
 #extension GL_GOOGLE_include_directive : require
-#extension GL_EXT_control_flow_attributes : require
-#extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #include "lib/features.glsl"
-#include "lib/attention.glsl"
-#include "lib/address.glsl"
 #include "interface/attention_decode.h"
 
-layout(local_size_x_id = SXT_ATTENTION_SPEC_LANES) in;
+layout(local_size_x_id = SXT_ATTENTION_SPEC_MERGE_GROUP) in;
 
-layout(constant_id = SXT_ATTENTION_SPEC_LANES) const uint LANES = 8;
+layout(constant_id = SXT_ATTENTION_SPEC_MERGE_GROUP) const uint GROUP = 128;
+
+#include "lib/attention.glsl"
+
+SXT_BLOCK(partial_o, uvec4, readonly, SXT_ATTENTION_PARTIAL_O)
+SXT_BLOCK(partial_lse, float, readonly, SXT_ATTENTION_PARTIAL_LSE)
+
+const float NOTHING = uintBitsToFloat(0xff800000u); // −∞: no key
+
+// e^(lse − greatest), where drivers' exp2 is not left to find 1 at 0, 0 far below, or NaN. Below e^−104 nothing is left
+// in f32.
+float share_of(float lse, float greatest) {
+    float x = lse - greatest;
+    return x == 0.0 || isnan(x) ? 1.0 + x : x < -104.0 ? 0.0 : exp2(x * LOG2_E);
+}
+
+float greater(float a, float b) {
+    return a < b ? b : a;
+}
+
+// A row whose splits' results are rows first, first + ROWS, …
+void join(place at, row r, uint first, uint splits, uint quad) {
+    uint quads = pc.dims >> 8 & 0xffu;
+    float greatest = NOTHING, sink = NOTHING;
+    if (has(SXT_ATTENTION_HAS_SINKS))
+        greatest = sink = SXT_AT(sink_logits, byte_of(pc.bases_extra, 16u) + r.head);
+    for (uint n = 0u; n < splits; n++)
+        greatest = greater(greatest, SXT_AT(partial_lse, first + n * ROWS));
+    float total = 0.0;
+    vec4 sum = vec4(0);
+    for (uint n = 0u; n < splits && greatest != NOTHING; n++) {
+        uint from = first + n * ROWS;
+        float share = share_of(SXT_AT(partial_lse, from), greatest);
+        total += share;
+        sum += share * uintBitsToFloat(SXT_AT(partial_o, from * quads + quad));
+    }
+    if (has(SXT_ATTENTION_HAS_SINKS) && greatest != NOTHING)
+        total += share_of(sink, greatest);
+    o_store4(o_row(at, r) + 4u * quad, total == 0.0 ? vec4(0) : sum / total, has(SXT_ATTENTION_O_ALIGNED));
+    if (has(SXT_ATTENTION_HAS_LSE) && quad == 0u)
+        SXT_AT(lse_values, lse_row(at, r)) = total == 0.0 ? NOTHING : greatest + precise_log(total);
+}
 
 void main() {
-    uint splits = pc.tiles, lane = gl_SubgroupInvocationID;
-    if (splits == 0u)
+    uint item = (gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x) * GROUP + gl_LocalInvocationID.x;
+    uint quads = max(pc.dims >> 8 & 0xffu, 1u), slot = item / quads, local = slot / ROWS;
+    uint tile = part_tile() + local;
+    if (!part_is_last() || local >= params.part_tiles || tile >= pc.tiles)
         return;
-    place at = place(gl_WorkGroupID.y / pc.kv_heads, gl_WorkGroupID.y % pc.kv_heads);
-    row r = row_at(at, gl_WorkGroupID.x);
-    uint quads = pc.dims >> 8 & 0xffu, first = gl_WorkGroupID.y * splits * packed_rows() + gl_WorkGroupID.x;
-    uint64_t stats = sxt_start(SXT_ATTENTION_PARTIAL_STATS) + uint64_t(first) * SXT_ATTENTION_STATS_BYTES;
-    uint64_t stats_stride = uint64_t(packed_rows()) * SXT_ATTENTION_STATS_BYTES;
-    float maximum = FLOOR, total = 0.0;
-    for (uint n = 0u; n < splits; n++)
-        maximum = max(maximum, sxt_float_at(stats + uint64_t(n) * stats_stride).at[0]);
-    for (uint n = 0u; n < splits; n++) {
-        uint64_t where = stats + uint64_t(n) * stats_stride;
-        total += sxt_float_at(where).at[1] * weight_of(sxt_float_at(where).at[0], maximum);
-    }
-    float factor = finish_row(at, r, maximum, total, lane == 0u);
-    uint offset = o_row(at, r);
-    for (uint quad = lane; quad < quads; quad += LANES) {
-        uint64_t from = sxt_start(SXT_ATTENTION_PARTIAL_O) + uint64_t(first) * (quads * 16u) + uint64_t(quad * 16u);
-        vec4 sum = vec4(0);
-        for (uint n = 0u; n < splits; n++) {
-            float weight = weight_of(sxt_float_at(stats + uint64_t(n) * stats_stride).at[0], maximum);
-            sum += weight * sxt_read4(from + uint64_t(n * packed_rows()) * (quads * 16u), 0u, SXT_STORE_F32);
-        }
-        for (uint c = 0u; c < 4u; c++)
-            o_store(offset + quad * 4u + c, sum[c] * factor);
-    }
+    tile_place where = tile_at(tile);
+    place at = place_at(where.sequence, where.kv_head);
+    uint first_row = where.row_tile * ROWS, packed = first_row + slot % ROWS;
+    if (packed >= packed_rows(at))
+        return;
+    uint last_row = min(first_row + ROWS, packed_rows(at)) - 1u;
+    uint splits = splits_of(at, first_row / pc.group, last_row / pc.group);
+    join(at, row_at(at, packed), partial_row(tile, 0u, slot % ROWS), splits, item % quads);
 }

@@ -1,127 +1,85 @@
-// Attention of few queries over many keys, for drivers that run Vulkan on the CPU: one split of the keys.
+// Attention of few queries over many keys, for drivers that run Vulkan on the CPU: one split of a tile's keys.
 //
 // A workgroup is one subgroup with ROWS packed query rows of one KV head and a contiguous part of their keys, LANES of
-// them a trip. Lanes are channels: lane n loads units n, n + LANES, … of keys and values; a unit is a quad, of q8_0 half
-// a block. Scores of LANES keys are added over the lanes by exchanges that leave
-// lane j with key j. What is left of all splits, unnormalised outputs, maxima and sums, goes to scratch memory, and
-// attention_decode_merge.comp joins it.
+// them a trip. Lanes are channels: lane n loads units n, n + LANES, … of keys and values; a unit is four channels, of
+// fp8 eight, of blocks sixteen. Scores of LANES keys are added over the lanes by exchanges that leave lane j with key j.
 //
-// The last trip of the last split is put back to end with the last key; what was done already gets weight 0.
+// In the last trip lanes without a key of their own repeat the last one, with weight 0.
 #version 460
 #extension GL_GOOGLE_include_directive : require
 #extension GL_EXT_control_flow_attributes : require
 #extension GL_EXT_shader_explicit_arithmetic_types_int64 : require
 #extension GL_KHR_shader_subgroup_ballot : require
 #include "lib/features.glsl"
-#include "lib/attention.glsl"
-#include "lib/address.glsl"
 #include "interface/attention_decode.h"
 
 layout(local_size_x_id = SXT_ATTENTION_SPEC_LANES) in;
 
-layout(constant_id = SXT_ATTENTION_SPEC_HEAD) const uint HEAD = 128;
-layout(constant_id = SXT_ATTENTION_SPEC_ROWS) const uint ROWS = 4;
+layout(constant_id = SXT_ATTENTION_SPEC_HEAD) const uint HEAD = 128;     // channels of K
+layout(constant_id = SXT_ATTENTION_SPEC_V_HEAD) const uint V_HEAD = 128; // and of V
 layout(constant_id = SXT_ATTENTION_SPEC_LANES) const uint LANES = 8; // the subgroup's size, and the keys of a trip
-layout(constant_id = SXT_ATTENTION_SPEC_FULL) const bool FULL = true; // neither K nor V has fewer channels than HEAD
 layout(constant_id = SXT_ATTENTION_SPEC_TOKENS) const bool TOKENS = false; // rows may see different keys
 
-const bool BLOCKS = K_TYPE == SXT_STORE_Q8_0;
-const uint UNIT = BLOCKS ? 16 : 4; // channels
-const uint QUADS = UNIT / 4;
-const uint WORDS = BLOCKS || K_TYPE == SXT_STORE_F32 ? 4 : 2; // of a unit
-const uint SLICES = (HEAD / UNIT + LANES - 1) / LANES;        // units of a row that one lane holds
+uint lane;
 
-const uint UNEVEN = HEAD / UNIT % LANES; // units in a slice that is not full
-const bool EVEN = FULL && UNEVEN == 0;
+#include "lib/attention.glsl"
+#include "lib/address.glsl"
+#include "lib/decode_unit.glsl"
 
-// Of rows that lie AHEAD keys on, a word of each line is touched: without, decode took 1.5 times as long here.
-const uint LINE = 64, AHEAD = 32;
+const uint K_UNIT = SXT_UNIT_CHANNELS(K_TYPE), V_UNIT = SXT_UNIT_CHANNELS(V_TYPE);
+const uint K_QUADS = K_UNIT / 4, V_QUADS = V_UNIT / 4;
+const uint K_UNITS = HEAD / K_UNIT, V_UNITS = V_HEAD / V_UNIT;
+const uint K_SLICES = (K_UNITS + LANES - 1) / LANES, V_SLICES = (V_UNITS + LANES - 1) / LANES; // units of a lane
+const bool K_EVEN = K_UNITS % LANES == 0, V_EVEN = V_UNITS % LANES == 0;
 
-uint lane, first_row;
+uint first_row;
 place at;
 int row_first[ROWS], row_end[ROWS]; // keys that a row sees
-vec4 query[ROWS * SLICES * QUADS];
-vec4 out_sum[ROWS * SLICES * QUADS];
+vec4 query[ROWS * K_SLICES * K_QUADS];
+vec4 out_sum[ROWS * V_SLICES * V_QUADS];
 float row_max[ROWS], row_sum[ROWS], weight[ROWS], factor[ROWS]; // row_sum: of this lane's keys
+float greatest; // BOUNDED: logit so far
 uint touched;
 
+// ── Rows of the cache ──
+
 struct cache {
-    uint64_t start;  // of this head's first key
-    uint64_t last;   // of the last key that a query sees
-    uint64_t stride; // bytes from key to key
-    uint units;      // of a row
+    uint64_t start;        // of this head's first key; of pages, of page 0
+    uint64_t stride, page; // bytes from key to key, and from page to page
 };
 
-uint row_bytes(uint elements) {
-    return BLOCKS ? elements / 32u * 34u : elements * sxt_element_bytes(K_TYPE);
+cache open_cache(uint slot, uint type, uint stride[3], uint base_shift) {
+    uint base = byte_of(pc.bases_main, base_shift);
+    uint64_t first = unit_bytes(type, sxt_is_blocks(type) ? base * 32u : base) + unit_bytes(type, stride[2]) * at.kv_head;
+    return cache(sxt_start(slot) + first, unit_bytes(type, stride[1]), unit_bytes(type, stride[0]));
 }
 
-// ── Units ──
-
-uint unit_raw[LANES * WORDS];
-float unit_scale[LANES];
-
-// This lane's unit of a slice. Lanes without one take one of the last block.
-uint unit_of(cache c, uint slice) {
-    uint unit = slice * LANES + lane;
-    return EVEN ? unit : min(unit, BLOCKS ? c.units - 2u + (unit & 1u) : c.units - 1u);
+// An address that lane j has.
+uint64_t address_of(uint64_t mine, uint j) {
+    uvec2 words = sxt_short(mine);
+    return sxt_long(uvec2(subgroupBroadcast(words.x, j), subgroupBroadcast(words.y, j)));
 }
 
-// Half a block of q8_0, with the two bytes before it: 18 bytes from any even address on, from aligned words.
-void load_half_block(uint64_t where, uint n) {
-    uint64_t base = where & ~uint64_t(7);
-    uint shift = (uint(where) & 7u) * 8u;
-    uint64_t w0 = sxt_long_at(base).at[0], w1 = sxt_long_at(base).at[1], w2 = sxt_long_at(base).at[2];
-    uint scale = uint(w0 >> shift) & 0xffffu;
-    uint64_t low = w0 >> 1 >> (shift + 15u) | w1 << (48u - shift);
-    uint64_t high = w1 >> 1 >> (shift + 15u) | w2 << (48u - shift);
-    unit_raw[n * WORDS] = uint(low);
-    unit_raw[n * WORDS + 1u] = uint(low >> 32);
-    unit_raw[n * WORDS + 2u] = uint(high);
-    unit_raw[n * WORDS + 3u] = uint(high >> 32);
-    float mine = unpackHalf2x16(scale).x, other = subgroupShuffleXor(mine, 1u);
-    unit_scale[n] = (lane & 1u) == 0u ? mine : other;
+uint64_t row_of(cache c, key_place where) {
+    uint64_t row = c.start + where.batch * c.page + where.token * c.stride;
+    // The first lane's key is always there: see next_keys().
+    return PAGES && !where.there ? address_of(row, 0u) : row;
 }
 
-void load_unit(uint64_t row, cache c, uint slice, uint n) {
-    uint unit = unit_of(c, slice);
-    if (BLOCKS) {
-        load_half_block(row + uint64_t(unit * 17u - (unit & 1u)), n);
-        return;
+// A word of each line of the rows of the next trip, in 16 bits: these loads become plain ones lane by lane, which the
+// CPU's prefetcher follows. Without, or with gathers, decode took 1.5 times as long.
+void touch(uint64_t mine, uint bytes) {
+    const uint line = 64, lines = (bytes + line - 1u) / line, keys = max(LANES / lines, 1u);
+    [[unroll]] for (uint j = 0; j < LANES; j += keys) {
+        uint64_t row = address_of(mine, j);
+        [[unroll]] for (uint m = 1; m < keys; m++)
+            row = lane >= m * lines ? address_of(mine, min(j + m, LANES - 1u)) : row;
+        [[unroll]] for (uint n = 0; n < lines; n += LANES) {
+            uint byte = (n + (keys > 1u ? lane % lines : lane)) * line;
+            uint64_t where = row + uint64_t(lines % LANES == 0u || keys > 1u ? byte : min(byte, bytes - 2u));
+            touched |= uint(sxt_uint16_t_at(where & ~uint64_t(1)).at[0]);
+        }
     }
-    uint64_t where = row + uint64_t(row_bytes(lane * UNIT));
-    uint offset = row_bytes(slice * LANES * UNIT) / 8u;
-    if (!EVEN) {
-        where = row + uint64_t(row_bytes(unit * UNIT));
-        offset = 0u;
-    }
-    uvec2 word = sxt_short(sxt_long_at(where).at[offset]);
-    unit_raw[n * WORDS] = word.x;
-    unit_raw[n * WORDS + 1u] = word.y;
-    if (WORDS == 4u) {
-        word = sxt_short(sxt_long_at(where).at[offset + 1u]);
-        unit_raw[n * WORDS + 2u] = word.x;
-        unit_raw[n * WORDS + 3u] = word.y;
-    }
-}
-
-// A quad of a loaded unit; of q8_0 without its scale.
-vec4 unit_quad(uint n, uint quad) {
-    uint word = n * WORDS;
-    if (BLOCKS)
-        return vec4((ivec4(unit_raw[word + quad]) << ivec4(24, 16, 8, 0)) >> 24);
-    if (K_TYPE == SXT_STORE_F32)
-        return vec4(uintBitsToFloat(unit_raw[word]), uintBitsToFloat(unit_raw[word + 1u]),
-                    uintBitsToFloat(unit_raw[word + WORDS - 2u]), uintBitsToFloat(unit_raw[word + WORDS - 1u]));
-    return vec4(sxt_decode32(unit_raw[word], K_TYPE), sxt_decode32(unit_raw[word + 1u], K_TYPE));
-}
-
-void touch(cache c, uint64_t row) {
-    const uint lines = min((row_bytes(HEAD) + LINE - 1u) / LINE, LANES); // powers of two, or nearly
-    const uint keys = LANES / lines;
-    uint64_t mine = row + uint64_t(AHEAD + lane / lines) * c.stride + uint64_t(lane % lines * LINE);
-    [[unroll]] for (uint j = 0; j < LANES; j += keys)
-        touched |= sxt_uint_at(min(mine + uint64_t(j) * c.stride, c.last) & ~uint64_t(3)).at[0];
 }
 
 // ── A trip ──
@@ -143,22 +101,20 @@ float scores[ROWS * LANES];
         scores[low] = keep + subgroupShuffleXor(give, step);                                                           \
     }
 
-void multiply(cache k, uint64_t row) {
-    [[unroll]] for (uint slice = 0; slice < SLICES; slice++) {
-        uint64_t at_key = row;
+void multiply(uint64_t mine) {
+    [[unroll]] for (uint slice = 0; slice < K_SLICES; slice++) {
         [[unroll]] for (uint j = 0; j < LANES; j++) {
-            load_unit(at_key, k, slice, 0);
-            at_key += k.stride;
+            load_unit(address_of(mine, j), K_TYPE, K_UNITS, K_EVEN, slice, 0);
             float part[ROWS];
-            [[unroll]] for (uint quad = 0; quad < QUADS; quad++) {
-                vec4 key = unit_quad(0, quad);
+            [[unroll]] for (uint quad = 0; quad < K_QUADS; quad++) {
+                vec4 key = unit_quad(K_TYPE, 0, quad);
                 [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                    float term = product(key, query[(r * SLICES + slice) * QUADS + quad]);
+                    float term = product(key, query[(r * K_SLICES + slice) * K_QUADS + quad]);
                     part[r] = quad == 0 ? term : part[r] + term;
                 }
             }
             [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                float term = BLOCKS ? part[r] * unit_scale[0] : part[r];
+                float term = sxt_is_blocks(K_TYPE) ? part[r] * unit_scale[0] : part[r];
                 scores[r * LANES + j] = slice == 0 ? term : scores[r * LANES + j] + term;
             }
         }
@@ -191,13 +147,17 @@ row packed_row(uint r) {
     return row_at(at, first_row + r);
 }
 
-// Lane j has key key0 + j, and `begin` is the first key that was not seen yet.
-void softmax(int key0, int begin) {
-    int key = key0 + int(lane);
+// Lane j has key `key`, if it is there at all.
+void softmax(int key, bool there) {
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         float s = logit(weight[r], at, packed_row(r), key);
-        bool seen = key >= begin && (!TOKENS || (key >= row_first[r] && key < row_end[r]));
+        bool seen = there && (!TOKENS || (key >= row_first[r] && key < row_end[r]));
         s = seen ? s : MASKED;
+        if (BOUNDED) {
+            weight[r] = bounded_weight(s, greatest);
+            row_sum[r] += weight[r];
+            continue;
+        }
         float largest = s;
         EXCHANGE(largest, max)
         largest = max(largest, row_max[r]);
@@ -209,29 +169,26 @@ void softmax(int key0, int begin) {
 }
 
 // Slice by slice, so that a slice's sums over the trip's keys stay in registers.
-void accumulate(cache v, uint64_t row) {
-    [[unroll]] for (uint slice = 0; slice < SLICES; slice++) {
-        uint64_t at_key = row;
-        [[unroll]] for (uint j = 0; j < LANES; j++) {
-            load_unit(at_key, v, slice, j);
-            at_key += v.stride;
-        }
-        [[unroll]] for (uint quad = 0; quad < QUADS; quad++) {
+void accumulate(uint64_t mine) {
+    [[unroll]] for (uint slice = 0; slice < V_SLICES; slice++) {
+        [[unroll]] for (uint j = 0; j < LANES; j++)
+            load_unit(address_of(mine, j), V_TYPE, V_UNITS, V_EVEN, slice, j);
+        [[unroll]] for (uint quad = 0; quad < V_QUADS; quad++) {
             vec4 part[ROWS];
             [[unroll]] for (uint r = 0; r < ROWS; r++)
                 part[r] = vec4(0);
             [[unroll]] for (uint j = 0; j < LANES; j++) {
-                vec4 value = unit_quad(j, quad);
+                vec4 value = unit_quad(V_TYPE, j, quad);
                 [[unroll]] for (uint r = 0; r < ROWS; r++) {
                     float w = subgroupBroadcast(weight[r], j);
-                    vec4 term = (BLOCKS ? w * unit_scale[j] : w) * value;
+                    vec4 term = (sxt_is_blocks(V_TYPE) ? w * unit_scale[j] : w) * value;
                     // 0·NaN must not come in from keys that a row does not see.
-                    part[r] += TOKENS && w == 0.0 ? vec4(0) : term;
+                    part[r] += (TOKENS || MASK_BITS) && w == 0.0 ? vec4(0) : term;
                 }
             }
             [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                uint n = (r * SLICES + slice) * QUADS + quad;
-                out_sum[n] = out_sum[n] * factor[r] + part[r];
+                uint n = (r * V_SLICES + slice) * V_QUADS + quad;
+                out_sum[n] = BOUNDED ? out_sum[n] + part[r] : out_sum[n] * factor[r] + part[r];
             }
         }
     }
@@ -239,82 +196,102 @@ void accumulate(cache v, uint64_t row) {
 
 // ── A split ──
 
-// By element, in one piece of code: q may have any type and alignment.
 void load_queries() {
-    const uint per_row = SLICES * UNIT;
-    float loaded[ROWS * SLICES * UNIT];
-    [[unroll]] for (uint n = 0; n < ROWS * per_row; n++)
-        loaded[n] = 0.0;
-    uint channels = (pc.dims & 0xffu) * 4u;
-    [[dont_unroll]] for (uint n = 0; n < ROWS * per_row; n++) {
-        uint channel = (n % per_row / UNIT * LANES + lane) * UNIT + n % UNIT;
-        float q = q_load(q_row(at, packed_row(n / per_row)) + min(channel, channels - 1u));
-        loaded[n] = channel < channels ? q * pc.q_scale : 0.0;
+    float scale = q_factor(at);
+    uint type = type_at(SXT_ATTENTION_Q_TYPE_SHIFT);
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+        uint64_t start = sxt_start(SXT_ATTENTION_Q) + uint64_t(q_row(at, packed_row(r))) * sxt_element_bytes(type);
+        [[unroll]] for (uint n = 0; n < K_SLICES * K_QUADS; n++) {
+            uint unit = n / K_QUADS * LANES + lane;
+            uint channel = unit_channel(K_TYPE, min(unit, K_UNITS - 1u), n % K_QUADS);
+            vec4 q = sxt_read4(start + uint64_t(channel * sxt_element_bytes(type)), 0u, type) * scale;
+            query[r * K_SLICES * K_QUADS + n] = K_EVEN || unit < K_UNITS ? q : vec4(0);
+        }
     }
-    [[unroll]] for (uint n = 0; n < ROWS * SLICES * QUADS; n++)
-        query[n] = vec4(loaded[4 * n], loaded[4 * n + 1], loaded[4 * n + 2], loaded[4 * n + 3]);
 }
 
 void store(uint partial) {
-    uint channels = (pc.dims >> 8 & 0xffu) * 4u;
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         EXCHANGE(row_sum[r], plus)
     }
-    uint64_t rows = sxt_start(SXT_ATTENTION_PARTIAL_O) + uint64_t(partial) * (channels * 4u);
-    uint64_t stats = sxt_start(SXT_ATTENTION_PARTIAL_STATS) + uint64_t(partial) * SXT_ATTENTION_STATS_BYTES;
+    uint type = type_at(SXT_ATTENTION_O_TYPE_SHIFT);
+    // What was touched counts where a flag is set that no call has: or the touching would be optimised away.
+    bool first_lane = lane == (pc.flags >> 31) * touched;
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
-        if (first_row + r < packed_rows()) {
-            [[unroll]] for (uint n = 0; n < SLICES * QUADS; n++) {
-                uint channel = (n / QUADS * LANES + lane) * UNIT + n % QUADS * 4u;
-                if (channel < channels)
-                    sxt_write4(rows + uint64_t(channel * 4u), 0u, out_sum[r * SLICES * QUADS + n], SXT_STORE_F32);
-            }
-            if (lane == 0u) // what was touched goes along, or the touching would be optimised away
-                sxt_write4(stats, 0u, vec4(row_max[r], row_sum[r], uintBitsToFloat(touched), 0), SXT_STORE_F32);
+        if (first_row + r >= packed_rows(at))
+            continue;
+        row here = packed_row(r);
+        float scale = finish_row(at, here, BOUNDED ? 0.0 : row_max[r], row_sum[r], partial + r, first_lane);
+        uint offset = SPLIT ? (partial + r) * V_HEAD : o_row(at, here);
+        uint64_t start = sxt_start(SXT_ATTENTION_O) + uint64_t(offset) * sxt_element_bytes(type);
+        [[unroll]] for (uint n = 0; n < V_SLICES * V_QUADS; n++) {
+            uint unit = n / V_QUADS * LANES + lane;
+            uint channel = unit_channel(V_TYPE, min(unit, V_UNITS - 1u), n % V_QUADS);
+            vec4 o = row_sum[r] == 0.0 ? vec4(0) : out_sum[r * V_SLICES * V_QUADS + n] * scale;
+            if (V_EVEN || unit < V_UNITS)
+                sxt_write4(start + uint64_t(channel * sxt_element_bytes(type)), 0u, o, type);
         }
-        rows += uint64_t(channels * 4u);
-        stats += uint64_t(SXT_ATTENTION_STATS_BYTES);
     }
 }
 
-cache open(uint slot, uint stride[3], uint base_shift, uint quads, int last) {
-    uint base = (pc.bases_main >> base_shift) & 0xffu;
-    uint from = at.batch * stride[0] + at.kv_head * stride[2] + (BLOCKS ? base * 32u : base);
-    uint64_t start = sxt_start(slot) + uint64_t(row_bytes(from)), bytes = uint64_t(row_bytes(stride[1]));
-    return cache(start, start + uint64_t(uint(last)) * bytes, bytes, quads / QUADS);
+// The first key from `key` on that lies on a page, and in a word of 32 keys of which the mask keeps some for some row.
+int next_keys(int key, int end) {
+    bool skipped = PAGES || MASK_BITS;
+    [[dont_unroll]] for (; skipped && key < end;) {
+        int from = key;
+        if (PAGES)
+            key = find_key(at, uint(key)).there ? key : int((uint(key) / params.page_rows + 1u) * params.page_rows);
+        if (MASK_BITS) {
+            uint bits = 0u;
+            [[unroll]] for (uint r = 0; r < ROWS; r++)
+                bits |= SXT_AT(mask_words, mask_row(at, packed_row(r)) + uint(from) / 32u);
+            key = bits >> uint(from) % 32u != 0u ? key : max(key, (from / 32 + 1) * 32);
+        }
+        skipped = key != from;
+    }
+    return key;
 }
 
 void main() {
-    uint splits = pc.tiles;
-    if (splits == 0u)
+    uint local = gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x;
+    uint tile = part_tile() + local;
+    if (local >= params.part_tiles || tile >= pc.tiles)
         return;
-    uint split = gl_WorkGroupID.y, row_tiles = (packed_rows() + ROWS - 1u) / ROWS, tile = gl_WorkGroupID.x;
-    at = place(tile / row_tiles / pc.kv_heads, tile / row_tiles % pc.kv_heads);
-    first_row = tile % row_tiles * ROWS;
+    tile_place where = tile_at(tile);
+    at = place_at(where.sequence, where.kv_head);
+    first_row = where.row_tile * ROWS;
+    if (first_row >= packed_rows(at))
+        return;
     lane = gl_SubgroupInvocationID;
+    uint split = part_split() + gl_WorkGroupID.z, last_row = min(first_row + ROWS, packed_rows(at)) - 1u;
+    ivec2 keys = keys_of(at, first_row / pc.group, last_row / pc.group, split);
+    if (SPLIT && keys.y <= keys.x)
+        return;
     touched = 0u;
+    greatest = MASKED;
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
         row_max[r] = FLOOR;
         row_sum[r] = 0.0;
-        row_first[r] = first_key(packed_row(r).token);
-        row_end[r] = end_key(packed_row(r).token);
+        row_first[r] = first_key(at, packed_row(r).token);
+        row_end[r] = end_key(at, packed_row(r).token);
     }
-    [[unroll]] for (uint n = 0; n < ROWS * SLICES * QUADS; n++)
+    [[unroll]] for (uint n = 0; n < ROWS * V_SLICES * V_QUADS; n++)
         out_sum[n] = vec4(0);
     load_queries();
-    int first = first_key(0u), end = end_key(pc.q_tokens - 1u);
-    int share = int((uint(end - first) + splits - 1u) / splits + LANES - 1u) / int(LANES) * int(LANES);
-    cache k = open(SXT_ATTENTION_K, pc.k_stride, 8u, pc.dims & 0xffu, end - 1);
-    cache v = open(SXT_ATTENTION_V, pc.v_stride, 16u, pc.dims >> 8 & 0xffu, end - 1);
-    int begin = first + int(split) * share, stop = min(begin + share, end);
-    [[dont_unroll]] for (; begin < stop; begin += int(LANES)) {
-        int key0 = min(begin, end - int(LANES));
-        uint64_t k_at = k.start + uint64_t(uint(key0)) * k.stride, v_at = v.start + uint64_t(uint(key0)) * v.stride;
-        touch(k, k_at);
-        touch(v, v_at);
-        multiply(k, k_at);
-        softmax(key0, begin);
-        accumulate(v, v_at);
+    cache k = open_cache(SXT_ATTENTION_K, K_TYPE, pc.k_stride, 8u);
+    cache v = open_cache(SXT_ATTENTION_V, V_TYPE, pc.v_stride, 16u);
+    [[dont_unroll]] for (int begin = next_keys(keys.x, keys.y); begin < keys.y;
+                         begin = next_keys(begin + int(LANES), keys.y)) {
+        int key = begin + int(lane);
+        key_place mine = find_key(at, uint(min(key, keys.y - 1)));
+        key_place next = find_key(at, uint(min(key + int(LANES), keys.y - 1)));
+        touch(row_of(k, next), uint(unit_bytes(K_TYPE, HEAD)));
+        touch(row_of(v, next), uint(unit_bytes(V_TYPE, V_HEAD)));
+        multiply(row_of(k, mine));
+        softmax(key, key < keys.y && mine.there);
+        accumulate(row_of(v, mine));
     }
-    store(((at.batch * pc.kv_heads + at.kv_head) * splits + split) * packed_rows() + first_row);
+    store(partial_row(tile, split, 0u));
+    if (BOUNDED)
+        report_bound(greatest);
 }

@@ -22,6 +22,7 @@ SXT_INPUT(v_from, SXT_COPY_BINDING_V_FROM, SXT_STORE_F32)
 SXT_OUTPUT(v_to, SXT_COPY_BINDING_V_TO, SXT_STORE_F32)
 SXT_BLOCK(from_rows, int, readonly, SXT_COPY_BINDING_FROM)
 SXT_BLOCK(to_rows, int, readonly, SXT_COPY_BINDING_TO)
+SXT_BLOCK(faults, uint, , SXT_COPY_BINDING_FAULTS)
 
 // Eight bytes: of drivers that run on the CPU one gather and one scatter, which uvec2 would be two of each.
 #if SXT_ADDRESS
@@ -62,8 +63,12 @@ void main() {
     uint item = is_k ? group : group - push.k_groups;
     uint move = item / push.move_rows, row = item % push.move_rows;
     uint from = uint(SXT_AT(from_rows, push.from_base + move)), to = uint(SXT_AT(to_rows, push.to_base + move));
-    if (from >= push.from_count || to >= push.to_count) // -1 too
+    if (from >= push.from_count || to >= push.to_count) {
+        bool fault = from >= push.from_count && from != 0xffffffffu || to >= push.to_count && to != 0xffffffffu;
+        if (fault)
+            atomicOr(SXT_AT(faults, 0u), SXT_FAULT_BIT_INDEX);
         return;
+    }
     // Of single rows, counted over the batch, or of whole pages.
     bool single = push.move_rows == 1u;
     uvec2 source = single ? uvec2(from / push.from_rows, from % push.from_rows) : uvec2(from, row);

@@ -72,6 +72,8 @@ Test(compile_only, whatever_needs_memory_or_a_queue_is_refused) {
     expect_refused(&log, sxt_prepare(device, SXT_OP_NORM, &norm), "sxt_prepare");
     expect_refused(&log, sxt_device_memory(device, &used, &budget), "sxt_device_memory");
     expect_refused(&log, sxt_device_wait(device, 0, 0), "sxt_device_wait");
+    uint32_t faults;
+    expect_refused(&log, sxt_device_faults(device, true, &faults), "sxt_device_faults");
     sxt_buffer_destroy(&buffer);
     sxt_device_close(&device);
     cr_assert_eq(log.validation, 0);
@@ -174,6 +176,9 @@ Test(compile_only, a_kernel_is_described_and_compiled) {
     uint32_t count = 0, second = 0;
     cr_assert_eq(sxt_describe(device, SXT_OP_NORM, &norm, text, sizeof text), SXT_OK);
     cr_assert_eq(strncmp(text, "norm", 4), 0, "%s", text);
+    uint64_t scratch_bytes = 7;
+    cr_assert_eq(sxt_scratch_size(device, SXT_OP_NORM, &norm, &scratch_bytes), SXT_OK);
+    cr_assert_eq(scratch_bytes, 0);
     cr_assert_eq(sxt_statistics(device, SXT_OP_NORM, &norm, found, ROOM, &count), SXT_OK, "%s", log.text);
     cr_assert_eq(sxt_statistics(device, SXT_OP_NORM, &norm, again, ROOM, &second), SXT_OK);
     cr_assert(count == second && memcmp(found, again, count * sizeof found[0]) == 0, "the same figures each time");

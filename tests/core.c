@@ -101,6 +101,7 @@ Test(core, null_is_no_crash) {
     cr_expect_eq(sxt_buffer_size(NULL), 0);
     cr_expect_eq(sxt_device_memory(NULL, NULL, NULL), SXT_ERROR_INVALID);
     cr_expect_eq(sxt_device_wait(NULL, 0, 0), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_device_faults(NULL, true, NULL), SXT_ERROR_INVALID);
     cr_expect_eq(sxt_buffer_create(NULL, &desc, &buffer), SXT_ERROR_INVALID);
     cr_expect_eq(sxt_buffer_write(NULL, 0, &index, 0), SXT_ERROR_INVALID);
     cr_expect_eq(sxt_buffer_read(NULL, 0, &index, 0), SXT_ERROR_INVALID);
@@ -115,6 +116,7 @@ Test(core, null_is_no_crash) {
     cr_expect_eq(sxt_kv_shift(NULL, NULL), SXT_ERROR_INVALID);
     cr_expect_eq(sxt_kv_copy(NULL, NULL), SXT_ERROR_INVALID);
     cr_expect_eq(sxt_attention(NULL, NULL), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_attention_merge(NULL, NULL), SXT_ERROR_INVALID);
 }
 
 Test(core, a_device_without_a_log_is_silent) {

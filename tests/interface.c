@@ -1,5 +1,5 @@
 // The interface headers say the same to C and to GLSL: every struct of shaders/interface/ that a SPIR-V module lays
-// out in memory has the members and offsets of the C struct, and no push-constant block goes unchecked.
+// out in memory has the members and offsets of the C struct, and no block of push constants or params goes unchecked.
 #include <stdio.h>
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -100,13 +100,14 @@ static const field fields[] = {
     FIELD(sxt_kv_copy_push, k_pieces),
     FIELD(sxt_kv_copy_push, v_pieces),
 
+    FIELD(sxt_attention_push, part),
     FIELD(sxt_attention_push, q_tokens),
     FIELD(sxt_attention_push, k_tokens),
     FIELD(sxt_attention_push, kv_heads),
     FIELD(sxt_attention_push, group),
     FIELD(sxt_attention_push, tiles),
-    FIELD(sxt_attention_push, dims),
     FIELD(sxt_attention_push, flags),
+    FIELD(sxt_attention_push, dims),
     FIELD(sxt_attention_push, bases_main),
     FIELD(sxt_attention_push, bases_extra),
     FIELD(sxt_attention_push, q_stride),
@@ -119,6 +120,25 @@ static const field fields[] = {
     FIELD(sxt_attention_push, window_right),
     FIELD(sxt_attention_push, q_scale),
     FIELD(sxt_attention_push, softcap),
+
+    FIELD(sxt_attention_params, part_tiles),
+    FIELD(sxt_attention_params, part_splits),
+    FIELD(sxt_attention_params, splits),
+    FIELD(sxt_attention_params, split_keys),
+    FIELD(sxt_attention_params, bound),
+    FIELD(sxt_attention_params, sequences),
+    FIELD(sxt_attention_params, q_all),
+    FIELD(sxt_attention_params, k_all),
+    FIELD(sxt_attention_params, page_rows),
+    FIELD(sxt_attention_params, pages),
+    FIELD(sxt_attention_params, table_stride),
+    FIELD(sxt_attention_params, mask_batch),
+    FIELD(sxt_attention_params, mask_head),
+    FIELD(sxt_attention_params, mask_token),
+    FIELD(sxt_attention_params, k_scale_head),
+    FIELD(sxt_attention_params, v_scale_head),
+    FIELD(sxt_attention_params, bases_forms),
+    FIELD(sxt_attention_params, bases_scales),
 
     FIELD(sxt_merge_push, o_a),
     FIELD(sxt_merge_push, lse_a),
@@ -146,6 +166,7 @@ static uint32_t c_members(const char *type) {
 enum {
     OP_NAME = 5,
     OP_MEMBER_NAME = 6,
+    OP_TYPE_ARRAY = 28,
     OP_TYPE_STRUCT = 30,
     OP_TYPE_POINTER = 32,
     OP_VARIABLE = 59,
@@ -153,6 +174,7 @@ enum {
     OP_MEMBER_DECORATE = 72,
     DECORATION_SPEC_ID = 1,
     DECORATION_OFFSET = 35,
+    STORAGE_UNIFORM = 2,
     STORAGE_PUSH_CONSTANT = 9,
     HEADER_WORDS = 5,
 };
@@ -220,15 +242,17 @@ static summary check(const module *m) {
         sum.structs++;
         sum.faults += faults;
     }
-    // A push block has one member, of a struct that the table knows.
+    // A block of push constants or of params has one member, of a struct that the table knows. (The other kind of
+    // uniform block is an array of addresses.)
     for (const uint32_t *v = NULL; (v = next(m, v, OP_VARIABLE, 0));) {
-        if (v[3] != STORAGE_PUSH_CONSTANT) continue;
+        if (v[3] != STORAGE_PUSH_CONSTANT && v[3] != STORAGE_UNIFORM) continue;
         const uint32_t *pointer = next(m, NULL, OP_TYPE_POINTER, v[1]);
         const uint32_t *block = next(m, NULL, OP_TYPE_STRUCT, pointer[3]);
-        sum.pushes++;
-        cr_expect_eq(*block >> 16, 3u, "%s: the push block has several members", m->name);
-        cr_expect_gt(c_members(name_of(m, block[2])), 0u, "%s: push constants are a '%s', which is not in the table",
-                     m->name, name_of(m, block[2]));
+        if (v[3] == STORAGE_UNIFORM && next(m, NULL, OP_TYPE_ARRAY, block[2])) continue;
+        sum.pushes += v[3] == STORAGE_PUSH_CONSTANT;
+        cr_expect_eq(*block >> 16, 3u, "%s: a block has several members", m->name);
+        cr_expect_gt(c_members(name_of(m, block[2])), 0u, "%s: a block is a '%s', which is not in the table", m->name,
+                     name_of(m, block[2]));
     }
     return sum;
 }

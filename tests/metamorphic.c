@@ -1,9 +1,8 @@
-// What must hold between results, whatever the numbers are: no reference is asked, the device is compared with itself.
+// What must hold between results of norms and rotations, whatever the numbers are: no reference is asked, the device is
+// compared with itself. (metamorphic_attention.c has what holds of attention.)
 #include <criterion/criterion.h>
 #include <math.h>
-#include <stdlib.h>
 
-#include "support/attention.h"
 #include "support/bound.h"
 #include "support/rotation.h"
 
@@ -47,11 +46,6 @@ static sxt_tensor output_like(const char *name, const sxt_tensor *like) {
 
 static void require_same_bits(const sxt_tensor *a, const sxt_tensor *b) {
     sxt_test_require(&trial, sxt_test_check_bits(&trial, SXT_TEST_DEVICE, a, SXT_TEST_DEVICE, b));
-}
-
-// Two results that each may be off by `bounds`.
-static void require_close(const sxt_tensor *a, const sxt_tensor *b, const double *bounds) {
-    sxt_test_require(&trial, sxt_test_compare(&trial, SXT_TEST_DEVICE, a, SXT_TEST_DEVICE, b, bounds, 0));
 }
 
 // ── The order of norm and rotation ──
@@ -153,160 +147,6 @@ Test(metamorphic, logits_move_if_rotation_comes_first) {
     cr_assert(least > 0.01, "logits moved by %g only", least);
 }
 
-// ── Attention ──
-
-static sxt_attention_desc make_attention(uint32_t batch, uint32_t queries, uint32_t keys, uint32_t heads,
-                                         uint32_t kv_heads) {
-    sxt_attention_desc d = {0};
-    d.q = normal("q", SXT_TYPE_F32, batch, queries, heads, 64);
-    d.k = normal("k", SXT_TYPE_F16, batch, keys, kv_heads, 64);
-    d.v = normal("v", SXT_TYPE_F16, batch, keys, kv_heads, 64);
-    d.o = sxt_test_dense(&trial, "o", SXT_TYPE_F32, batch, queries, heads, 64);
-    d.lse = sxt_test_dense(&trial, "lse", SXT_TYPE_F32, batch, queries, heads, 1);
-    return d;
-}
-
-// The same inputs, other outputs.
-static sxt_attention_desc again(const sxt_attention_desc *d) {
-    sxt_attention_desc other = *d;
-    other.o = output_like("other o", &d->o);
-    other.lse = output_like("other lse", &d->lse);
-    return other;
-}
-
-static void require_close_attention(const sxt_attention_desc *a, const sxt_attention_desc *b) {
-    double *o, *lse;
-    sxt_test_attention_bounds(&trial, a, &o, &lse);
-    require_close(&a->o, &b->o, o);
-    require_close(&a->lse, &b->lse, lse);
-    free(o);
-    free(lse);
-}
-
-static uint32_t random_keys(void) {
-    return SXT_TEST_PICK(&trial.rng, uint32_t, 1, 2, 3, 17, 31, 32, 33, 64, 65, 100);
-}
-
-Test(metamorphic, permuted_keys_change_nothing) {
-    FOR_EACH_CASE(120) {
-        begin(seed);
-        sxt_attention_desc d = make_attention(1, sxt_test_between(&trial.rng, 1, 20), random_keys(), 4, 2);
-        sxt_attention_desc other = again(&d);
-        other.k = sxt_test_like(&trial, "permuted k", &d.k);
-        other.v = sxt_test_like(&trial, "permuted v", &d.v);
-        const uint32_t keys = d.k.shape[1], row = 2 * 64,
-                       step = keys > 1 ? sxt_test_between(&trial.rng, 1, keys - 1) : 0;
-        for (uint32_t j = 0; j < keys; j++) // a turn and, for odd cases, a reversal
-            for (uint32_t c = 0; c < row; c++) {
-                const uint32_t to = (seed % 2 ? keys - 1 - j : j) + step;
-                sxt_test_set(&trial, &other.k, to % keys * row + c,
-                             sxt_test_get(&trial, SXT_TEST_INITIAL, &d.k, j * row + c));
-                sxt_test_set(&trial, &other.v, to % keys * row + c,
-                             sxt_test_get(&trial, SXT_TEST_INITIAL, &d.v, j * row + c));
-            }
-        run((sxt_test_step[]){{SXT_OP_ATTENTION, &d}, {SXT_OP_ATTENTION, &other}}, 2);
-        require_close_attention(&d, &other);
-    }
-}
-
-// Σ p·1 / Σ p, where both sums are of the same terms: (Tk + 6)u.
-Test(metamorphic, values_of_one_give_one) {
-    FOR_EACH_CASE(120) {
-        begin(seed);
-        sxt_attention_desc d = make_attention(1, sxt_test_between(&trial.rng, 1, 20), random_keys(), 4, 2);
-        sxt_test_fill(&trial, &d.v, 1);
-        run((sxt_test_step[]){{SXT_OP_ATTENTION, &d}}, 1);
-        for (uint64_t n = 0; n < sxt_test_count(&d.o); n++) {
-            const double error = fabs(sxt_test_get(&trial, SXT_TEST_DEVICE, &d.o, n) - 1);
-            cr_assert(error <= 2 * (d.k.shape[1] + 6) * SXT_TEST_U, "seed %llu: off by %g", (unsigned long long)seed,
-                      error);
-        }
-    }
-}
-
-// Keys that a bias of −∞ hides are as good as absent, bit by bit, and so are those that come after a causal query.
-Test(metamorphic, masked_keys_added_change_no_bit) {
-    FOR_EACH_CASE(100) {
-        begin(seed);
-        const uint32_t keys = random_keys(), more = keys + sxt_test_between(&trial.rng, 1, 40);
-        const uint32_t queries = sxt_test_between(&trial.rng, 1, 20);
-        sxt_attention_desc longer = make_attention(1, queries, more, 4, 2), d = again(&longer);
-        longer.bias = sxt_test_dense(&trial, "bias", SXT_TYPE_F32, 1, 1, queries, more);
-        for (uint64_t n = 0; n < sxt_test_count(&longer.bias); n++)
-            sxt_test_set(&trial, &longer.bias, n, n % more < keys ? sxt_test_normal(&trial.rng) : -INFINITY);
-        d.bias = longer.bias;
-        d.k.shape[1] = d.v.shape[1] = d.bias.shape[3] = keys;
-        run((sxt_test_step[]){{SXT_OP_ATTENTION, &longer}, {SXT_OP_ATTENTION, &d}}, 2);
-        require_same_bits(&longer.o, &d.o);
-        require_same_bits(&longer.lse, &d.lse);
-    }
-}
-
-Test(metamorphic, later_tokens_change_no_bit_of_earlier_ones) {
-    FOR_EACH_CASE(60) {
-        begin(seed);
-        const uint32_t tokens = sxt_test_between(&trial.rng, 33, 64),
-                       more = tokens + sxt_test_between(&trial.rng, 1, 40);
-        sxt_attention_desc longer = make_attention(1, more, more, 4, 2), d = again(&longer);
-        longer.causal = d.causal = true;
-        d.q.shape[1] = d.k.shape[1] = d.v.shape[1] = d.o.shape[1] = d.lse.shape[1] = tokens;
-        // Rows of the longer one that the shorter one has too.
-        sxt_tensor o = longer.o, lse = longer.lse;
-        o.shape[1] = lse.shape[1] = tokens;
-        run((sxt_test_step[]){{SXT_OP_ATTENTION, &longer}, {SXT_OP_ATTENTION, &d}}, 2);
-        require_same_bits(&o, &d.o);
-        require_same_bits(&lse, &d.lse);
-    }
-}
-
-Test(metamorphic, grouped_heads_equal_repeated_ones) {
-    FOR_EACH_CASE(80) {
-        begin(seed);
-        const uint32_t group = sxt_test_between(&trial.rng, 2, 5), keys = random_keys();
-        sxt_attention_desc d = make_attention(1, sxt_test_between(&trial.rng, 1, 20), keys, 2 * group, 2);
-        d.causal = sxt_test_chance(&trial.rng, 50);
-        sxt_attention_desc other = again(&d);
-        other.k = sxt_test_dense(&trial, "repeated k", SXT_TYPE_F16, 1, keys, 2 * group, 64);
-        other.v = sxt_test_dense(&trial, "repeated v", SXT_TYPE_F16, 1, keys, 2 * group, 64);
-        for (uint64_t n = 0; n < sxt_test_count(&other.k); n++) {
-            const uint64_t from = n / 64 / (2 * group) * 2 * 64 + n / 64 % (2 * group) / group * 64 + n % 64;
-            sxt_test_set(&trial, &other.k, n, sxt_test_get(&trial, SXT_TEST_INITIAL, &d.k, from));
-            sxt_test_set(&trial, &other.v, n, sxt_test_get(&trial, SXT_TEST_INITIAL, &d.v, from));
-        }
-        run((sxt_test_step[]){{SXT_OP_ATTENTION, &d}, {SXT_OP_ATTENTION, &other}}, 2);
-        require_close_attention(&d, &other);
-    }
-}
-
-// View of one batch of a tensor.
-static sxt_tensor batch_of(const sxt_tensor *t, uint32_t batch) {
-    sxt_tensor view = *t;
-    view.shape[0] = 1;
-    view.offset_bytes += batch * t->strides[0] * sxt_type_size(t->type);
-    return view;
-}
-
-Test(metamorphic, a_batch_equals_its_members_alone_bit_by_bit) {
-    FOR_EACH_CASE(80) {
-        begin(seed);
-        sxt_attention_desc d = make_attention(3, sxt_test_between(&trial.rng, 1, 20), random_keys(), 4, 2);
-        d.causal = sxt_test_chance(&trial.rng, 50);
-        const sxt_attention_desc other = again(&d);
-        sxt_attention_desc alone[3];
-        sxt_test_step steps[4] = {{SXT_OP_ATTENTION, &d}};
-        for (uint32_t b = 0; b < 3; b++) {
-            alone[b] = other;
-            sxt_tensor *views[] = {&alone[b].q, &alone[b].k, &alone[b].v, &alone[b].o, &alone[b].lse};
-            for (uint32_t i = 0; i < 5; i++)
-                *views[i] = batch_of(views[i], b);
-            steps[b + 1] = (sxt_test_step){SXT_OP_ATTENTION, &alone[b]};
-        }
-        run(steps, 4);
-        require_same_bits(&d.o, &other.o);
-        require_same_bits(&d.lse, &other.lse);
-    }
-}
-
 // ── Norm and rotation ──
 
 // Powers of two change exponents only: without eps, rms and l2 norm do not notice.
@@ -363,27 +203,22 @@ Test(metamorphic, inverse_rotation_undoes_a_rotation) {
 Test(metamorphic, the_same_call_gives_the_same_bits) {
     FOR_EACH_CASE(40) {
         begin(seed);
-        sxt_attention_desc attention[2] = {make_attention(2, 17, random_keys(), 4, 2)};
-        attention[1] = again(&attention[0]);
         sxt_norm_desc norm[2] = {{.kind = (sxt_norm_kind)(seed % 3), .eps = 1e-6f}};
         norm[0].x = normal("x", SXT_TYPE_F32, 1, 9, 2, 300);
         norm[0].y = output_like("y", &norm[0].x);
         norm[1] = norm[0];
         norm[1].y = output_like("other y", &norm[0].x);
-        sxt_qk_norm_rope_desc rope[2] = {{.q = attention[0].q, .eps = 1e-6f}};
+        sxt_qk_norm_rope_desc rope[2] = {{.eps = 1e-6f}};
+        rope[0].q = normal("q", SXT_TYPE_F32, 2, 17, 4, 64);
         rope[0].positions = sxt_test_positions(&trial, 1, 2, 17, 100000);
         rope[0].q_out = output_like("q_out", &rope[0].q);
         rope[1] = rope[0];
         rope[1].q_out = output_like("other q_out", &rope[0].q);
-        run((sxt_test_step[]){{SXT_OP_ATTENTION, &attention[0]},
-                              {SXT_OP_NORM, &norm[0]},
+        run((sxt_test_step[]){{SXT_OP_NORM, &norm[0]},
                               {SXT_OP_QK_NORM_ROPE, &rope[0]},
                               {SXT_OP_QK_NORM_ROPE, &rope[1]},
-                              {SXT_OP_NORM, &norm[1]},
-                              {SXT_OP_ATTENTION, &attention[1]}},
-            6);
-        require_same_bits(&attention[0].o, &attention[1].o);
-        require_same_bits(&attention[0].lse, &attention[1].lse);
+                              {SXT_OP_NORM, &norm[1]}},
+            4);
         require_same_bits(&norm[0].y, &norm[1].y);
         require_same_bits(&rope[0].q_out, &rope[1].q_out);
     }

@@ -306,7 +306,8 @@ Test(attention, nan_in_masked_keys_never_reaches_a_result) {
         dirty.o = sxt_test_like(&trial, "dirty o", &clean.o);
         dirty.lse = sxt_test_like(&trial, "dirty lse", &clean.lse);
         for (uint32_t j = rows[n].first; j <= rows[n].last; j++) {
-            cr_assert(!sxt_test_visible(&clean, 0, j), "the test hides too much");
+            const sxt_test_sequence sequence = sxt_test_sequence_at(&trial, &clean, 0);
+            cr_assert(!sxt_test_visible(&trial, &clean, &sequence, 0, 0, j), "the test hides too much");
             for (uint32_t c = 0; c < 2 * 64; c++) {
                 sxt_test_set(&trial, &dirty.k, j * 2 * 64 + c, garbage[i / ROWS % 4]);
                 sxt_test_set(&trial, &dirty.v, j * 2 * 64 + c, garbage[i / ROWS % 4]);

@@ -6,8 +6,8 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "support"))
-from program import (DEVICE, Folder, attention_case, count, decode, encode, expect, expect_exit, finish, floats, integers,
-                     unpack_floats)
+from program import (DEVICE, Folder, attention_case, codes, count, decode, encode, expect, expect_exit, finish, floats,
+                     integers, unpack_floats)
 
 folder = Folder()
 
@@ -123,6 +123,76 @@ checks("attention on a batch",
        {"q": floats([2, 3, 4, 8]), "k": floats([2, 6, 2, 8]), "v": floats([2, 6, 2, 8]),
         "positions": integers(range(12), [2, 6])},
        op="attention", pairing="half", causal="true")
+
+# ── Attention over sequences, pages, masks, codes ──
+BATCH = {"q": floats([3, 2, 4, 8], 1), "k": floats([3, 40, 2, 8], 2), "v": floats([3, 40, 2, 12], 3)}
+PAGES = {"q": BATCH["q"], "k": floats([7, 16, 2, 8], 2), "v": floats([7, 16, 2, 12], 3),
+         "block_table": integers([4, 0, 6, 1, -1, 2, 5, 3, 99], [3, 3])}
+RAGGED = {"q": floats([9, 4, 8], 1), "cu_seqlens_q": integers([1, 4, 4, 8])}
+LENGTHS = {"kv_lengths": integers([40, 0, 7])}
+keep = bytes(i % 3 != 0 for i in range(3 * 2 * 40))
+words = [0x5a5a5a5a, -2, 0x7ffffff0, 3]
+for what, tensors in [
+        ("lengths", {**BATCH, **LENGTHS}), ("pages", {**PAGES, **LENGTHS}),
+        ("one table for all", {**PAGES, **LENGTHS, "block_table": integers([4, 0, 6])}),
+        ("ragged queries", {**BATCH, **RAGGED}), ("ragged queries, lengths", {**BATCH, **RAGGED, **LENGTHS}),
+        ("ragged queries, pages", {**PAGES, **RAGGED, **LENGTHS}),
+        ("ragged queries and keys", {**RAGGED, "k": floats([60, 2, 8], 2), "v": floats([60, 2, 12], 3),
+                                     "cu_seqlens_k": integers([0, 33, 50, 60])}),
+        ("a mask of bytes", {**BATCH, "mask": ("U8", [3, 1, 2, 40], keep)}),
+        ("a mask of bytes for all", {**BATCH, "mask": ("U8", [2, 40], keep[:80])}),
+        ("a mask of words", {**BATCH, "mask": integers(words, [2, 2])})]:
+    checks(f"attention on {what}", tensors, op="attention")
+    checks(f"attention on {what}, with options", tensors,
+           op="attention", causal="true", window_left="9", split_keys="256", out_type="bf16", layout="11", lse="false")
+checks("attention of the first queries of each sequence", {**BATCH, **RAGGED}, op="attention", max_q_tokens="2")
+checks("attention on a bias as long as the longest", {**BATCH, **RAGGED, "bias": floats([4, 4, 40], 4)}, op="attention")
+checks("attention with heads first", BATCH, op="attention", heads_first="true")
+checks("attention with a bound", BATCH, op="attention", logit_bound="30", causal="true")
+for what, tensors, options, says in [
+        ("a broken promise", BATCH, {"logit_bound": "0.01"}, "fault     a logit"),
+        ("a page that is not there", {**PAGES, **LENGTHS, "kv_lengths": integers([40, 0, 40])}, {}, "fault     a length"),
+        ("nothing wrong", {**BATCH, **LENGTHS}, {"logit_bound": "30"}, None)]:
+    result = checks(f"attention on {what}", tensors, op="attention", **options)
+    expect(says in result.stdout if says else "fault" not in result.stdout, f"{what} is told", result)
+checks("attention on heads of 576 channels", attention_case(d=576, dv=512, hk=1), op="attention")
+checks("attention on values in keys", {name: attention_case(d=576, hk=1)[name] for name in "qk"},
+       op="attention", v_dim="512")
+checks("attention on values in pages of keys",
+       {"q": floats([3, 2, 4, 64], 1), "k": codes("q8_0", [7, 16, 1, 64], 2), **LENGTHS,
+        "block_table": PAGES["block_table"]}, op="attention", k_type="q8_0", v_dim="32", layout="3")
+for k_type, v_type in [("q8_0", "q4_0"), ("q4_0", "fp8_e4m3"), ("fp8_e4m3", "q8_0"), ("bf16", "q4_0"), ("f32", "f16")]:
+    scales = {"k_scale": ones([2], 0.5)} if k_type == "fp8_e4m3" else {}
+    scales.update({"v_scale": ones([1], 1.5)} if v_type == "fp8_e4m3" else {})
+    written = attention_case(tq=3, tk=70, d=32, dv=64, **scales)
+    checks(f"attention on {k_type} and {v_type}, written first", written,
+           op="attention", k_type=k_type, v_type=v_type, layout="4")
+    given = {"k": codes(k_type, [70, 2, 32], 2)} if "_" in k_type else {}
+    given.update({"v": codes(v_type, [70, 2, 64], 3)} if "_" in v_type else {})
+    checks(f"attention on {k_type} and {v_type} as bytes", {**written, **given},
+           op="attention", k_type=k_type, v_type=v_type)
+checks("attention on pages that are written first", {**PAGES, **LENGTHS, "k_scale": ones([2], 0.5)},
+       op="attention", k_type="fp8_e4m3", v_type="f16")
+
+# Joined halves are the whole.
+whole, halves = attention_case(tk=10, dv=12), []
+for first, end in [(0, 6), (6, 10)]:
+    half = {name: (t[0], [end - first] + t[1][1:], t[2][first * len(t[2]) // 10:end * len(t[2]) // 10])
+            for name, t in whole.items() if name != "q"}
+    path, out = folder.file(encode({"q": whole["q"], **half}, {"op": "attention"})), folder.name("half.safetensors")
+    expect_exit(0, "attention over half of the keys", "run", path, "-o", out, "--check", *DEVICE)
+    halves.append(decode(folder.read("half.safetensors"))[0])
+path = folder.file(encode(whole, {"op": "attention"}))
+expect_exit(0, "attention over all keys", "run", path, "-o", folder.name("whole.safetensors"), *DEVICE)
+all_keys, _ = decode(folder.read("whole.safetensors"))
+sides = {f"{name}_{side}": half[name] for side, half in zip("ab", halves) for name in ["o", "lse"]}
+for options in [{}, {"in_place": "true"}, {"layout": "5"}, {"heads_first": "true"}]:
+    checks(f"attention_merge {options}", {**sides, **all_keys}, op="attention_merge", **options)
+nothing = struct.pack("<20f", *[float("-inf")] * 20)
+checks("attention_merge with a side that saw nothing",
+       {**sides, "lse_b": ("F32", [5, 4], nothing), "o_b": ones([5, 4, 12], float("nan"))},
+       op="attention_merge", out_type="f16", lse="false")
+
 # Queries fewer than keys take the last positions.
 turned = attention_case(tq=3, tk=7, positions=integers(range(10, 17)), q_weight=floats([8], 5), k_weight=floats([8], 6))
 wide = attention_case(tq=3, tk=7, d=32, dv=32, positions=integers(range(10, 17)))

@@ -17,9 +17,18 @@ BENCH_NAMES = """rms_norm.f32.4096x512 rms_norm.f32.1024x4096 l2_norm.f32.128x16
     qk_norm_rope_kv.qwen3-8b.t1 qk_norm_rope_kv.qwen3-8b.t512.q8 qk_norm_rope_kv.qwen3-8b.t512.fp8
     qk_norm_rope_kv.qwen3-8b.t512.paged qk_norm_rope.flux.t512 kv_write.f16.8x128x512 kv_shift.f16.8x128x4096
     kv_shift.q8.8x128x4096 kv_copy.f16.8x128x1024 attn.qwen3-0.6b.prefill512 attn.qwen3-0.6b.prefill1k
-    attn.llama3-8b.chunk128@2k attn.flux.full1k attn.vit-l.full577 attn.gemma3-4b.prefill256 attn.qwen3-8b.decode@4k
-    attn.qwen3-8b.decode@32k attn.qwen3-8b.decode@4k.q8 attn.gptoss.decode@4k.d64""".split()
-FAMILIES = ["norm", "rope", "qk_norm_rope", "kv_write", "kv_shift", "kv_copy", "attention", "pipeline"]
+    attn.qwen3-0.6b.prefill1k.bounded attn.llama3-8b.chunk128@2k attn.flux.full1k attn.vit-l.full577
+    attn.gemma3-4b.prefill256 attn.qwen3-8b.decode@4k attn.qwen3-8b.decode@4k.bounded attn.qwen3-8b.decode@32k
+    attn.qwen3-8b.decode@4k.q8 attn.gptoss.decode@4k.d64 attn.qwen3-0.6b.prefill512.mask
+    attn.qwen3-0.6b.prefill1k.b4.ragged attn.qwen3-8b.decode@4k.paged attn.qwen3-8b.decode@4k.b8.mixed
+    attn.qwen3-8b.tree64@4k attn.deepseek-v3.decode@4k.mla""".split()
+GPU_NAMES = """attn.qwen3-8b.prefill4k attn.qwen3-8b.prefill4k.bounded attn.qwen3-8b.prefill32k
+    attn.qwen3-8b.chunk512@32k attn.qwen3-8b.decode@8k attn.qwen3-8b.decode@128k attn.qwen3-8b.decode@128k.bounded attn.qwen3-8b.decode@128k.paged
+    attn.qwen3-8b.decode@32k.b16.mixed attn.deepseek-v3.decode@8k.b8.mla attn.llama3-8b.decode.b32@4k
+    attn.gemma3-12b.prefill8k attn.gemma3-12b.prefill8k.window1024 attn.gptoss.prefill4k attn.flux.full4608
+    attn.sdxl.full4096 attn.vit.full5776 qk_norm_rope.flux.t4608 rms_norm.f16.4096x4096""".split()
+FAMILIES = ["norm", "rope", "qk_norm_rope", "kv_write", "kv_shift", "kv_copy", "attention", "attention_merge",
+            "pipeline"]
 
 folder = Folder()
 on_reference = bool(DEVICE)
@@ -41,7 +50,8 @@ expect_refused("no command", says="--help")
 expect_refused("an unknown command", "attend", says="attend")
 for arguments in [
         ["verify", "--cases", "0"], ["verify", "--cases", "many"], ["verify", "--seed", "-1"],
-        ["verify", "--filter", "nosuch"], ["verify", "--dump", "/dev/null/x"], ["bench", "--filter", "nosuch"],
+        ["verify", "--filter", "nosuch"], ["verify", "--dump", "/dev/null/x"], ["verify", "--all"],
+        ["verify", "--forms", "0"], ["verify", "--forms", "x"], ["bench", "--filter", "nosuch"],
         ["bench", "--min-time", "nan"], ["bench", "--min-time", "-1"], ["bench", "--json", folder.path, *DEVICE],
         ["bench", "--html", "/nonexistent/x", *DEVICE], ["shaders", "--filter", "nosuch"]]:
     expect_refused(" ".join(arguments), *arguments)
@@ -70,14 +80,21 @@ if len(listed) > 1:
 cases = 3 if quick else 10
 result = expect_exit(0, "verify", "verify", "--cases", cases, "--seed", 3, *DEVICE)
 expect(re.search(r"^seed +3$", result.stdout, re.M), "verify prints its seed", result)
-lines = re.findall(rf"^(\S+) +ok +{cases} cases", result.stdout, re.M)
-expect(lines == FAMILIES, "verify has a line for each family", result)
+lines = re.findall(rf"^(\S+) +(ok|part) +{cases} cases(.*)$", result.stdout, re.M)
+expect([line[0] for line in lines] == FAMILIES, "verify has a line for each family", result)
+for family, verdict, rest in lines:
+    expect((verdict == "part") == ("without a kernel" in rest), f"{family}: what has no kernel is not ok", result)
+without = sum(map(int, re.findall(r", (\d+) without a kernel", result.stdout)))
+reasons = sum(map(int, re.findall(r"^ +no kernel for (\d+): \S", result.stdout, re.M)))
+expect(without == reasons, "verify tells why there is no kernel", result)
+expect(without == 0 or not on_reference, "the reference does everything", result)
+expect(("all ok" in result.stdout) == (without == 0), "verify sums up", result)
 again = run("verify", "--cases", cases, "--seed", 3, *DEVICE)
 expect(again.stdout == result.stdout, "verify: the same seed gives the same errors to the last digit", again)
 if WRONG and not on_reference:
     wrong, dump = {"LD_PRELOAD": WRONG}, folder.name("dump")
     result = expect_exit(1, "verify of a wrong kernel",
-                         "verify", "--filter", "attention", "--cases", 4, "--dump", dump, *DEVICE, env=wrong)
+                         "verify", "--filter", "pipeline", "--cases", 4, "--dump", dump, *DEVICE, env=wrong)
     expect("FAIL" in result.stdout, "verify of a wrong kernel says so", result)
     dumped = sorted(os.listdir(dump))
     expect(len(dumped) == 4, f"verify dumps each failing case: {dumped}")
@@ -87,7 +104,8 @@ if WRONG and not on_reference:
 
 # ── bench ──
 names = expect_exit(0, "bench --list", "bench", "--list").stdout.splitlines()
-expect(set(BENCH_NAMES) <= set(names), f"bench --list lacks {set(BENCH_NAMES) - set(names)}")
+listed = [*BENCH_NAMES, *[f"{name} (GPU only)" for name in GPU_NAMES]]
+expect(names == listed, f"bench --list differs by {set(listed) ^ set(names)}")
 wanted = "t1" if quick else ""
 files = ["--json", folder.name("b.json"), "--html", folder.name("b.html")]
 expect_exit(0, "bench", "bench", "--filter", wanted, "--min-time", "0", *files, *DEVICE, timeout=500)
@@ -102,6 +120,7 @@ for entry in report["results"]:
     if "not_run" not in entry:
         expect(0 < entry["min_us"] <= entry["median_us"] and entry["runs"] >= 3, f"{entry['name']}: sensible times")
         expect(entry["bytes"] > 0 and entry["variant"], f"{entry['name']}: bytes and variant")
+        expect((entry["name"].endswith(".bounded")) == ("bound_gain" in entry), f"{entry['name']}: gain of a bound")
 page = folder.read("b.html").decode()
 expect(report["results"][0]["name"] in page, "bench --html has the results")
 expect("http" not in page and "<script" not in page, "bench --html stands alone")

@@ -112,6 +112,9 @@ refused_meta("an unknown key", "casual", casual="true")
 for key, values in {
     "scale": ["nan", "NaN", "inf", "-inf", "1e999", "0x10", "1,5", "1.0f", "", " 1", "1 "],
     "causal": ["yes", "TRUE", "2", ""], "window_left": ["-2", "1.5", "9999999999"], "softcap": ["nan"],
+    "logit_bound": ["nan", "inf", "x"], "split_keys": ["-1", "1.5"], "v_dim": ["-1", "x"], "lse": ["maybe"],
+    "max_q_tokens": ["-1", "x"], "max_k_tokens": ["4294967296"], "heads_first": ["2"], "k_type": ["i8"],
+    "v_type": ["q4"],
     "kv_type": ["f64", "q8_0"], "norm": ["RMS", ""], "pairing": ["neox"], "rotary_dim": ["-2", "4294967296", "2.0"],
     "sections": ["1,2,3,4,5", "a", "1,", ",", "[1,2", "1,2]", "1 2"],
     "layout": ["-1"], "multi": ["yes"], "inverse": ["maybe"], "eps": ["nan", "-1e-6"], "base": ["nan"],
@@ -122,7 +125,7 @@ for name in "qkv":
     tensors = attention_case()
     del tensors[name]
     refused_meta(f"no tensor {name}", f"'{name}'", tensors)
-refused_meta("a tensor nobody asked for", "'mask'", attention_case(mask=floats([5, 5])))
+refused_meta("a tensor nobody asked for", "'masks'", attention_case(masks=floats([5, 5])))
 refused_meta("d = 3", "", attention_case(d=3))
 refused_meta("d = 580", "", attention_case(d=580))
 refused_meta("query heads no multiple of key heads", "", attention_case(hq=5))
@@ -133,6 +136,78 @@ refused_meta("batches that differ", "'k'",
 refused_meta("q of two dims", "'q'", attention_case(q=floats([5, 32])))
 refused_meta("integers for q", "'q'", attention_case(q=integers([0] * 160, [5, 4, 8])))
 refused_meta("bytes for q", "'q'", attention_case(q=("U8", [5, 4, 8], bytes(160))))
+
+# ── Sequences, pages, masks and codes that make no sense ──
+WITH_LENGTHS = {"kv_lengths": integers([5])}
+PAGES = {"k": floats([2, 5, 2, 8], 2), "v": floats([2, 5, 2, 8], 3), "block_table": integers([1])}
+RAGGED = {"cu_seqlens_q": integers([0, 5])}
+for what, says, tensors, metadata in [
+        ("a logit_bound below 0", "logit_bound", {}, {"logit_bound": "-1"}),
+        ("split_keys of 100", "split_keys", {}, {"split_keys": "100"}),
+        ("lengths of another batch", "kv_lengths", {"kv_lengths": integers([5, 5])}, {}),
+        ("lengths of two dims", "kv_lengths", {"kv_lengths": integers([5], [1, 1])}, {}),
+        ("float lengths", "kv_lengths", {"kv_lengths": floats([1])}, {}),
+        ("lengths and offsets of keys", "kv_lengths", {**WITH_LENGTHS, **RAGGED, "cu_seqlens_k": integers([0, 5])}, {}),
+        ("pages without lengths", "kv_lengths", PAGES, {}),
+        ("a table without pages", "'k'", {**WITH_LENGTHS, "block_table": integers([0])}, {}),
+        ("a table of another batch", "block_table",
+         {**WITH_LENGTHS, **PAGES, "block_table": integers([0, 1], [2, 1])}, {}),
+        ("a table of three dims", "block_table",
+         {**WITH_LENGTHS, **PAGES, "block_table": integers([0], [1, 1, 1])}, {}),
+        ("pages and offsets of keys", "block_table",
+         {**WITH_LENGTHS, **PAGES, **RAGGED, "cu_seqlens_k": integers([0, 5])}, {}),
+        ("offsets of keys alone", "cu_seqlens_q", {"cu_seqlens_k": integers([0, 5])}, {}),
+        ("no offsets", "cu_seqlens_q", {"cu_seqlens_q": integers([])}, {}),
+        ("offsets of two dims", "cu_seqlens_q", {"cu_seqlens_q": integers([0, 5], [1, 2])}, {}),
+        ("offsets that differ in number", "cu_seqlens_k", {**RAGGED, "cu_seqlens_k": integers([0, 2, 5])}, {}),
+        ("offsets and a batch", "q", {"q": floats([2, 5, 4, 8]), **RAGGED}, {}),
+        ("max_q_tokens of nothing", "max_q_tokens", {}, {"max_q_tokens": "3"}),
+        ("max_k_tokens of nothing", "max_k_tokens", RAGGED, {"max_k_tokens": "3"}),
+        ("max_q_tokens above all", "max_q_tokens", RAGGED, {"max_q_tokens": "6"}),
+        ("max_k_tokens above all", "max_k_tokens", {**RAGGED, "cu_seqlens_k": integers([0, 5])}, {"max_k_tokens": "6"}),
+        ("a float mask", "mask", {"mask": floats([5, 5])}, {}),
+        ("a mask of bytes that is too short", "mask", {"mask": ("U8", [5, 4], bytes(20))}, {}),
+        ("a mask of words that is too long", "mask", {"mask": integers([0] * 10, [5, 2])}, {}),
+        ("a mask of one dim", "mask", {"mask": ("U8", [5], bytes(5))}, {}),
+        ("a mask of other heads", "mask", {"mask": ("U8", [3, 5, 5], bytes(75))}, {}),
+        ("a bias of other keys", "bias", {"bias": floats([5, 6])}, {}),
+        ("a bias longer than the longest", "bias", {**RAGGED, "bias": floats([5, 5])}, {"max_q_tokens": "4"}),
+        ("bytes of no type", "k_type", {"k": ("U8", [5, 2, 8], bytes(80))}, {}),
+        ("bytes that are no blocks", "'k'", {"k": ("U8", [5, 2, 8], bytes(80))}, {"k_type": "q8_0"}),
+        ("bytes that are rotated", "'k'",
+         {"k": ("U8", [5, 2, 8], bytes(80)), "positions": integers(range(5))},
+         {"k_type": "fp8_e4m3", "pairing": "half"}),
+        ("blocks of other channels", "v_type", {}, {"v_type": "q4_0"}),
+        ("a scale of f32", "k_scale", {"k_scale": floats([2])}, {}),
+        ("scales of other heads", "v_scale", {"v_scale": floats([4])}, {"v_type": "fp8_e4m3"}),
+        ("values that are in keys, and are not", "v_dim", {}, {"v_dim": "4"}),
+        ("pages that are rotated", "pairing", {**WITH_LENGTHS, "positions": integers(range(5))}, {"pairing": "half"}),
+        ("an lse that nobody wants", "lse", {"lse": floats([5, 4])}, {"lse": "false"})]:
+    refused_meta(what, says, attention_case(**tensors), **metadata)
+MLA = {name: attention_case(d=64)[name] for name in "qk"}
+accepted = run("run", folder.file(encode(MLA, {**ATTENTION, "v_dim": "32"})), "--check", *REFERENCE)
+expect(accepted.returncode == 0, "values in keys, of which wrong ones are made, are right", accepted)
+for what, says, tensors, metadata in [
+        ("no v at all", "'v'", {}, {}), ("more values than keys", "v_dim", {}, {"v_dim": "68"}),
+        ("values in half a block", "v_dim", {}, {"v_dim": "16", "k_type": "q8_0"}),
+        ("values in keys with a type", "v_type", {}, {"v_dim": "32", "v_type": "f16"}),
+        ("values in keys with a scale", "v_scale", {"v_scale": floats([2])}, {"v_dim": "32", "v_type": "fp8_e4m3"})]:
+    refused_meta(what, says, {**MLA, **tensors}, **metadata)
+
+MERGE = {"o_a": floats([5, 4, 8], 1), "lse_a": floats([5, 4], 2),
+         "o_b": floats([5, 4, 8], 3), "lse_b": floats([5, 4], 4)}
+for name in MERGE:
+    refused(f"attention_merge without {name}", encode({k: v for k, v in MERGE.items() if k != name},
+                                                      {"op": "attention_merge"}), says=f"'{name}'")
+for what, says, tensors, metadata in [
+        ("sides that differ", "o_b", {"o_b": floats([5, 4, 9])}, {}),
+        ("logarithms of other heads", "lse_b", {"lse_b": floats([5, 3])}, {}),
+        ("logarithms of three dims", "lse_a", {"lse_a": floats([5, 4, 1])}, {}),
+        ("half logarithms", "lse_a", {"lse_a": floats([5, 4], 2, "F16")}, {}),
+        ("another type in place", "out_type", {}, {"in_place": "true", "out_type": "f16"}),
+        ("a key of attention", "causal", {}, {"causal": "true"})]:
+    refused(f"attention_merge: {what}", encode({**MERGE, **tensors}, {"op": "attention_merge", **metadata}), says=says)
+
 refused_meta("rotation without positions", "positions", pairing="half")
 refused_meta("float positions", "positions", attention_case(positions=floats([5])), pairing="half")
 refused_meta("too few positions", "positions", attention_case(positions=integers([0, 1])), pairing="half")

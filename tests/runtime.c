@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "kernels/kernels.h"
+#include "support/barriers.h"
 #include "support/copy_job.h"
 #include "support/device.h"
 #include "support/fake_loader.h"
@@ -32,11 +33,11 @@ static void expect_message(const char *part) {
 // ── Drivers that will not do ──
 
 static void expect_unusable(const char *why_not, const char *message) {
-    const sxt_logger logger = {sxt_test_log_append, &messages};
+    const sxt_device_params params = {.log = sxt_test_log_append, .log_user = &messages};
     messages = (sxt_test_log){0};
     sxt_device_info info;
     uint32_t count;
-    cr_expect_eq(sxt_vulkan_list_through(sxt_test_fake_loader(), &logger, NULL, &info, 1, &count), SXT_OK);
+    cr_expect_eq(sxt_vulkan_list_through(sxt_test_fake_loader(), &params, &info, 1, &count), SXT_OK);
     if (why_not != NULL) {
         cr_assert_geq(count, 1);
         cr_expect_not(info.usable);
@@ -44,7 +45,6 @@ static void expect_unusable(const char *why_not, const char *message) {
     } else {
         cr_expect_eq(count, 0);
     }
-    const sxt_device_params params = {.log = sxt_test_log_append, .log_user = &messages};
     sxt_device *device = (sxt_device *)1;
     cr_expect_eq(sxt_vulkan_open_through(sxt_test_fake_loader(), &sxt_vulkan_backend, &params, 0, &device),
                  SXT_ERROR_NO_DEVICE);
@@ -80,6 +80,33 @@ Test(runtime, without_a_driver_the_log_says_what_to_install) {
     expect_unusable(NULL, "install mesa-vulkan-drivers");
 }
 
+// ── The budget of a dispatch ──
+
+// A GPU has one by itself, a CPU if asked; the faster the device may be, the more fits.
+Test(runtime, dispatches_have_a_budget) {
+    const uint64_t discrete = sxt_vulkan_dispatch_flops(VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, 0);
+    const uint64_t integrated = sxt_vulkan_dispatch_flops(VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU, 0);
+    const uint64_t virtual = sxt_vulkan_dispatch_flops(VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU, 0);
+    const uint64_t cpu = sxt_vulkan_dispatch_flops(VK_PHYSICAL_DEVICE_TYPE_CPU, 100000);
+    cr_expect(discrete > integrated && integrated >= virtual && virtual > cpu && cpu > 0);
+    cr_expect_eq(sxt_vulkan_dispatch_flops(VK_PHYSICAL_DEVICE_TYPE_CPU, 0), 0);
+    cr_expect_eq(sxt_vulkan_dispatch_flops(VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU, 50000), discrete / 2);
+    cr_expect_gt(sxt_vulkan_dispatch_flops(VK_PHYSICAL_DEVICE_TYPE_CPU, 1), 0, "0 would be any number");
+    for (uint32_t budget_us = 0; budget_us <= 200; budget_us += 200) {
+        const sxt_device_params params = {.budget_us = budget_us};
+        sxt_device_info listed;
+        uint32_t count;
+        sxt_device *device;
+        cr_assert_eq(sxt_vulkan_list(&params, &listed, 1, &count), SXT_OK);
+        cr_assert_eq(sxt_vulkan_open(&sxt_vulkan_backend, &params, 0, &device), SXT_OK);
+        const sxt_caps *caps = &sxt_device_get_info(device)->caps;
+        const VkPhysicalDeviceType type = sxt_vulkan_device_of(device)->physical.type;
+        cr_expect_eq(caps->dispatch_flops, sxt_vulkan_dispatch_flops(type, budget_us));
+        cr_expect_eq(caps->dispatch_flops, listed.caps.dispatch_flops);
+        sxt_device_close(&device);
+    }
+}
+
 // ── Loss, forks ──
 
 Test(runtime, loss_is_sticky_and_a_new_device_works) {
@@ -103,6 +130,7 @@ Test(runtime, loss_is_sticky_and_a_new_device_works) {
     cr_expect_eq(sxt_kv_copy(stream, &job.first), SXT_ERROR_DEVICE_LOST);
     cr_expect_eq(sxt_stream_submit(stream, &ticket), SXT_ERROR_DEVICE_LOST);
     cr_expect_eq(sxt_device_wait(device, 0, UINT64_MAX), SXT_ERROR_DEVICE_LOST);
+    cr_expect_eq(sxt_device_faults(device, true, NULL), SXT_ERROR_DEVICE_LOST);
     cr_expect_eq(sxt_buffer_write(job.buffers[0], 0, &value, sizeof value), SXT_ERROR_DEVICE_LOST);
     cr_expect_eq(sxt_buffer_read(job.buffers[0], 0, &value, sizeof value), SXT_ERROR_DEVICE_LOST);
     cr_expect_eq(sxt_buffer_create(device, &desc, &buffer), SXT_ERROR_DEVICE_LOST);
@@ -128,6 +156,7 @@ static int use_in_child(sxt_device *device, sxt_stream *stream, sxt_copy_job *jo
     wrong += sxt_kv_copy(stream, &job->first) != SXT_ERROR_DEVICE_LOST;
     wrong += sxt_stream_submit(stream, &ticket) != SXT_ERROR_DEVICE_LOST;
     wrong += sxt_device_wait(device, 0, UINT64_MAX) != SXT_ERROR_DEVICE_LOST;
+    wrong += sxt_device_faults(device, true, NULL) != SXT_ERROR_DEVICE_LOST;
     sxt_stream_destroy(&stream);
     sxt_copy_job_destroy(job);
     sxt_device_close(&device);
@@ -223,17 +252,6 @@ Test(runtime, buffers_destroyed_under_way_live_until_the_work_is_done) {
 
 // ── Streams ──
 
-static uint32_t barriers;
-static PFN_vkCmdPipelineBarrier real_barrier;
-
-static void VKAPI_CALL count_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkPipelineStageFlags to,
-                                     VkDependencyFlags flags, uint32_t count, const VkMemoryBarrier *memory,
-                                     uint32_t buffer_count, const VkBufferMemoryBarrier *buffers, uint32_t image_count,
-                                     const VkImageMemoryBarrier *images) {
-    barriers++;
-    real_barrier(commands, from, to, flags, count, memory, buffer_count, buffers, image_count, images);
-}
-
 Test(runtime, barriers_stand_where_data_needs_them_and_nowhere_else) {
     sxt_device *device = open_with(NULL);
     sxt_stream *stream;
@@ -242,8 +260,7 @@ Test(runtime, barriers_stand_where_data_needs_them_and_nowhere_else) {
     cr_assert_eq(sxt_copy_job_create(device, SXT_JOB_TOKENS, &a), SXT_OK);
     cr_assert_eq(sxt_copy_job_create(device, SXT_JOB_TOKENS, &b), SXT_OK);
     cr_assert_eq(sxt_stream_create(device, &stream), SXT_OK);
-    real_barrier = sxt_vulkan_device_of(device)->vk.vkCmdPipelineBarrier;
-    sxt_vulkan_device_of(device)->vk.vkCmdPipelineBarrier = count_barrier;
+    sxt_test_count_barriers(device);
     const struct {
         const sxt_kv_copy_desc *desc;
         uint32_t expected;
@@ -258,7 +275,7 @@ Test(runtime, barriers_stand_where_data_needs_them_and_nowhere_else) {
     };
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         cr_assert_eq(sxt_kv_copy(stream, steps[i].desc), SXT_OK);
-        cr_expect_eq(barriers, steps[i].expected, "step %zu: %u barriers", i, barriers);
+        cr_expect_eq(sxt_test_barriers, steps[i].expected, "step %zu: %u barriers", i, sxt_test_barriers);
     }
     cr_assert_eq(sxt_stream_submit(stream, &ticket), SXT_OK);
     cr_assert_eq(sxt_device_wait(device, ticket, UINT64_MAX), SXT_OK);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/kernels.h"
+#include "support/barriers.h"
 #include "support/copy_job.h"
 #include "support/device.h"
 #include "support/fake_loader.h"
@@ -14,16 +15,6 @@ static sxt_test_log messages;
 static sxt_device *device;
 static sxt_stream *stream;
 static sxt_copy_job jobs[JOBS];
-static uint32_t barriers;
-static PFN_vkCmdPipelineBarrier real_barrier;
-
-static void VKAPI_CALL count_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkPipelineStageFlags to,
-                                     VkDependencyFlags flags, uint32_t count, const VkMemoryBarrier *memory,
-                                     uint32_t buffer_count, const VkBufferMemoryBarrier *buffers, uint32_t image_count,
-                                     const VkImageMemoryBarrier *images) {
-    barriers++;
-    real_barrier(commands, from, to, flags, count, memory, buffer_count, buffers, image_count, images);
-}
 
 static float value(uint32_t job, uint32_t i) {
     return (float)(job * 10000 + i) + 0.5f;
@@ -92,15 +83,14 @@ Test(scratch, grows_within_a_recording_and_keeps_what_was_recorded) {
 
 // The second dispatch reads what the first wrote; the next plan writes what the second read.
 Test(scratch, shared_by_plans_is_ordered_by_barriers) {
-    real_barrier = sxt_vulkan_device_of(device)->vk.vkCmdPipelineBarrier;
-    sxt_vulkan_device_of(device)->vk.vkCmdPipelineBarrier = count_barrier;
-    barriers = 0;
+    sxt_test_count_barriers(device);
     run(0, jobs[0].bytes);
-    cr_expect_eq(barriers, 2, "the one at the beginning, and one between the dispatches: %u", barriers);
+    cr_expect_eq(sxt_test_barriers, 2, "the one at the beginning, and one between the dispatches: %u",
+                 sxt_test_barriers);
     run(1, jobs[1].bytes);
-    cr_expect_eq(barriers, 4, "another plan uses the same memory: %u", barriers);
+    cr_expect_eq(sxt_test_barriers, 4, "another plan uses the same memory: %u", sxt_test_barriers);
     run(2, jobs[2].bytes + (1 << 20));
-    cr_expect_eq(barriers, 5, "new memory needs one between its dispatches alone: %u", barriers);
+    cr_expect_eq(sxt_test_barriers, 5, "new memory needs one between its dispatches alone: %u", sxt_test_barriers);
     finish();
     for (uint32_t n = 0; n < 3; n++)
         expect_copied(n);

@@ -95,6 +95,7 @@ typedef struct sxt_caps {
     uint64_t storage_range;   // maxStorageBufferRange
     uint64_t memory_bytes;    // the largest device-local heap
     float timestamp_ns;       // nanoseconds a tick; 0 = no timestamps
+    uint64_t dispatch_flops;  // operations that a dispatch may hold, from sxt_device_params.budget_us; 0 = any number
     // Capabilities that `disable` can switch off, under these names.
     bool subgroup_arithmetic, subgroup_shuffle, subgroup_size_control;
     bool storage16;  // 16-bit storage buffers
@@ -133,10 +134,13 @@ typedef struct sxt_device_params {
     // another driver is ignored with a warning and rebuilt.
     const char *cache_path;
     // Opens a Vulkan device to compile for it and not to run: no memory is taken and nothing is submitted, so that a
-    // driver without a GPU behind it (RADV's null device) will do. sxt_describe and sxt_statistics work there; buffers
-    // can be made, to stand in descriptions, and have a size but no memory; all else returns UNSUPPORTED. cache_path
-    // is not used.
+    // driver without a GPU behind it (RADV's null device) will do. sxt_describe, sxt_scratch_size and sxt_statistics
+    // work there; buffers can be made, to stand in descriptions, and have a size but no memory; all else returns
+    // UNSUPPORTED. cache_path is not used.
     bool compile_only;
+    // The longest that one dispatch should take, in microseconds, by an estimate from the kind of device: longer work is
+    // cut. 0 = 100 000 on a GPU and no limit on a CPU. (Systems reset a GPU that is busy for a second or two.)
+    uint32_t budget_us;
     sxt_log_fn log; // NULL = silent
     void *log_user;
 } sxt_device_params;
@@ -161,6 +165,17 @@ SXT_API const sxt_device_info *sxt_device_get_info(const sxt_device *device);
 
 // Bytes of device memory that this process uses and may use, as VK_EXT_memory_budget has it (or an estimate).
 SXT_API sxt_result sxt_device_memory(sxt_device *device, uint64_t *out_used_bytes, uint64_t *out_budget_bytes);
+
+// What kernels met in device memory that should not be there, as bits. It is never fatal: the operation's comment says
+// what is done instead.
+typedef enum sxt_fault {
+    SXT_FAULT_INDEX = 1, // a length, an offset or a page outside of what there is (a page or a slot of −1 is none)
+    SXT_FAULT_LOGIT = 2, // a logit above the promised sxt_attention_desc.logit_bound
+} sxt_fault;
+
+// Waits for all work submitted so far, and writes the faults that were met up to then; with `clear` forgets them: they
+// stay until then. `out_faults` may be NULL. Thread-safe. Errors: UNSUPPORTED (compile_only), DEVICE_LOST.
+SXT_API sxt_result sxt_device_faults(sxt_device *device, bool clear, uint32_t *out_faults);
 
 // The device's rate of f32 multiply-adds, measured: operations a second, two each. Takes some 50 ms, and what is
 // submitted at the same time makes it less. Errors: UNSUPPORTED (the reference, compile_only, or no timestamps),
@@ -460,6 +475,12 @@ SXT_API sxt_result sxt_kv_copy(sxt_stream *stream, const sxt_kv_copy_desc *desc)
 // Lengths, tables and offsets lie in device memory, and memory outside the tensors is never touched whatever they are:
 // lengths and offsets are clamped to what there is, an offset below the one before it gives an empty sequence (a query
 // that two sequences then claim has the result of either), and keys on a page that is not there are seen by no query.
+// logit_bound: your promise that |scale·(q·k)| is no larger, for every key that a query sees, and no |v| above 1e12. A
+// softmax of bounded logits needs no running maximum, which is faster; it is used where it is sound (see
+// sxt_qk_norm_logit_bound). Where it is, a logit that breaks the promise is clamped to it and sets SXT_FAULT_LOGIT.
+// split_keys: devices may cut the keys of a sequence into splits and join the results. Which cut they choose depends on
+// all shapes of the call; with so many keys to a split (a multiple of 256) a sequence's result has the same bits
+// whatever is computed beside it.
 // bias and mask are indexed by the sequence, and by the numbers of query and key within it; they follow the longest:
 // their Tq is max_q_tokens, their Tk max_k_tokens (or Tk).
 typedef struct sxt_attention_desc {
@@ -478,11 +499,33 @@ typedef struct sxt_attention_desc {
     uint32_t max_q_tokens, max_k_tokens; // with cu_seqlens_q, cu_seqlens_k: from 1 to all of them; 0 without
     float scale;             // 0 = 1/sqrt(D)
     float softcap;           // 0 = none
+    float logit_bound;       // 0 = unknown; see above
+    uint32_t split_keys;     // 0 = the device's choice; see above
     bool causal;
     bool windowed;
     int32_t window_left, window_right;
 } sxt_attention_desc;
 SXT_API sxt_result sxt_attention(sxt_stream *stream, const sxt_attention_desc *desc);
+
+// A bound of |scale·(q·k)| for q and k as sxt_qk_norm_rope leaves them, for sxt_attention_desc.logit_bound. It holds
+// for every input, with all roundings: on the way, in q_type and k_type, and in q·k. For rms and layer norm it is close
+// to scale·D·m²·max(|gain of q|·|gain of k|), for l2 to the same without D; the maximum is over channels, or over the
+// pairs that are rotated together. Heads with gains (or temperatures) of their own: take the largest bound of all. It
+// does not hold for keys that sxt_kv_shift has turned since, which rounds them again.
+// Needs no device. `out_bound` is 0 (unknown) where gains are so large that no finite bound holds. Returns INVALID for
+// arguments out of range, and leaves out_bound alone then.
+typedef struct sxt_logit_bound_desc {
+    sxt_norm_kind norm; // NONE has no bound
+    uint32_t channels;  // D, from 1 to 2^20
+    const float *q_weight, *k_weight; // host memory, [D]; NULL = gains of 1
+    float offset;                     // added to weights, as in sxt_qk_norm_rope_desc
+    const sxt_rope_params *rope;      // NULL or pairing NONE = no rotation
+    sxt_type q_type; // that attention reads: f32, f16 or bf16
+    sxt_type k_type; // any that a cache may have
+    float k_scale;   // of fp8_e4m3: the largest of all heads; 0 = 1
+    float scale;     // 0 = 1/sqrt(D)
+} sxt_logit_bound_desc;
+SXT_API sxt_result sxt_qk_norm_logit_bound(const sxt_logit_bound_desc *desc, float *out_bound);
 
 // Joins what two calls of sxt_attention found over two sets of keys (a shared prefix and the rest, halves of a long
 // context): lse = ln(e^lse_a + e^lse_b), o = o_a·e^(lse_a − lse) + o_b·e^(lse_b − lse).

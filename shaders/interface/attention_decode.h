@@ -1,21 +1,19 @@
-// Attention of few queries, its keys cut into splits: what its two kernels have beside interface/attention.h.
-//
-// Both get the push constants of sxt_attention_push, whose `tiles` is the number of splits here. The keys that some
-// query sees are cut into contiguous shares, equal but for the last. Partial result n of a row, of its split n, is row
-// ((batch · kv_heads + kv_head) · splits + n) · packed rows + packed row of two arrays in scratch memory.
+// Attention with its keys cut into splits: what the kernels of few queries and the merge of splits have beside
+// interface/attention.h, which has the layout of partial results.
 #ifndef SXT_INTERFACE_ATTENTION_DECODE_H
 #define SXT_INTERFACE_ATTENTION_DECODE_H
 
 #include "interface/attention.h"
 
-// Bindings after those of attention.
-#define SXT_ATTENTION_PARTIAL_O 8     // f32, d_v channels a row: Σ e^(s − maximum)·v
-#define SXT_ATTENTION_PARTIAL_STATS 9 // f32: maximum, Σ e^(s − maximum), two words of no meaning
-#define SXT_ATTENTION_STATS_BYTES 16
+// Bindings of the merge that are not the call's own.
+#define SXT_ATTENTION_PARTIAL_O SXT_ATTENTION_Q
+#define SXT_ATTENTION_PARTIAL_LSE SXT_ATTENTION_K
 
-// Specialisation constants after those of attention.
-#define SXT_ATTENTION_SPEC_FULL 9    // K and V have as many channels as HEAD
-#define SXT_ATTENTION_SPEC_TOKENS 10 // rows of several query tokens, which may see different keys
-#define SXT_ATTENTION_SPEC_DECODE_COUNT 11
+// Specialisation constants after those of attention: of attention_decode_software, …
+#define SXT_ATTENTION_SPEC_TOKENS 13 // rows of several query tokens, which may see different keys
+#define SXT_ATTENTION_SPEC_DECODE_COUNT 14
+// … and of attention_decode_merge.
+#define SXT_ATTENTION_SPEC_MERGE_GROUP 13 // invocations of a workgroup
+#define SXT_ATTENTION_SPEC_MERGE_COUNT 14
 
 #endif

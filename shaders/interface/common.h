@@ -21,7 +21,13 @@
 #endif
 
 // How many buffers a dispatch can name: descriptors, or addresses in the uniform buffer that replaces them.
-#define SXT_ADDRESS_SLOTS 14
+#define SXT_ADDRESS_SLOTS 16
+// Where the uniform buffer lies that holds what push constants have no room for, in dispatches that have one.
+#define SXT_PARAMS_BINDING 16
+
+// Bits of the device's fault word: sxt_fault.
+#define SXT_FAULT_BIT_INDEX 1
+#define SXT_FAULT_BIT_LOGIT 2
 
 // Storage types as specialisation constants: the values of sxt_type.
 #define SXT_STORE_F32 0

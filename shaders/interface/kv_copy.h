@@ -15,6 +15,7 @@
 #define SXT_COPY_BINDING_V_TO 3
 #define SXT_COPY_BINDING_FROM 4
 #define SXT_COPY_BINDING_TO 5
+#define SXT_COPY_BINDING_FAULTS 6
 
 // Bases, strides (batch, row, head) and pieces count 2^shift bytes. A workgroup copies one row, k or v, of one move.
 struct sxt_kv_copy_push {

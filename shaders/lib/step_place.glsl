@@ -11,6 +11,7 @@
 SXT_BLOCK(sxt_positions, int, readonly, SXT_STEP_BINDING_POSITIONS)
 SXT_BLOCK(sxt_slots, int, readonly, SXT_STEP_BINDING_SLOTS)
 SXT_BLOCK(sxt_block_table, int, readonly, SXT_STEP_BINDING_BLOCK_TABLE)
+SXT_BLOCK(sxt_faults, uint, , SXT_STEP_BINDING_FAULTS)
 #if SXT_ADDRESS
 layout(buffer_reference, std430, buffer_reference_align = 16) readonly buffer sxt_table_at {
     sxt_step_header header;
@@ -68,6 +69,13 @@ bool sxt_step_moved(uint batch, uint token) {
     return any != 0;
 }
 
+// An index that is not there: a fault, unless it is −1.
+bool sxt_step_absent(uint index) {
+    if (index != 0xffffffffu)
+        atomicOr(SXT_AT(sxt_faults, 0u), SXT_FAULT_BIT_INDEX);
+    return false;
+}
+
 // Where k and v of a token go: batch or page, and row. False: nowhere.
 bool sxt_step_place(uint batch, uint token, out uvec2 place) {
     place = uvec2(batch, token);
@@ -77,18 +85,18 @@ bool sxt_step_place(uint batch, uint token, out uvec2 place) {
     if (SLOTS) {
         int slot = SXT_AT(sxt_slots, sxt_base(SXT_STEP_BASE_SLOTS) + batch * push.slots_batch + token);
         if (slot < 0)
-            return false;
+            return sxt_step_absent(uint(slot));
         row = uint(slot);
     }
     place.y = row;
     if (PLACE == SXT_PLACE_ROW)
-        return row < sxt_step.cache_rows;
+        return row < sxt_step.cache_rows || sxt_step_absent(row);
     uint page = row / sxt_step.cache_rows;
     if (page >= push.table_pages)
-        return false;
+        return sxt_step_absent(row);
     page = uint(SXT_AT(sxt_block_table, sxt_base(SXT_STEP_BASE_BLOCK_TABLE) + batch * push.table_batch + page));
     place = uvec2(page, row % sxt_step.cache_rows);
-    return page < sxt_step.cache_pages;
+    return page < sxt_step.cache_pages || sxt_step_absent(page);
 }
 
 // magnitude · cos θ and magnitude · sin θ of a unit's four pairs at a token.

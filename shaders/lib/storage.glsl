@@ -33,8 +33,13 @@ uvec2 sxt_address(uint slot) {
     return slot % 2u == 0u ? two.xy : two.zw;
 }
 
+// An includer may have another address for some slots.
+#ifndef SXT_ADDRESS_OF
+#define SXT_ADDRESS_OF(slot) sxt_address(slot)
+#endif
+
 #define SXT_BLOCK(name, element, qualifier, slot)                                                                      \
-    sxt_##element##_at name() { return sxt_##element##_at(sxt_address(slot)); }
+    sxt_##element##_at name() { return sxt_##element##_at(SXT_ADDRESS_OF(slot)); }
 #define SXT_AT(name, i) name().at[i]
 #else
 #define SXT_BLOCK(name, element, qualifier, slot)                                                                      \
@@ -59,20 +64,6 @@ vec2 sxt_decode32(uint word, uint type) {
 uint sxt_encode32(vec2 v, uint type) {
     return sxt_encode16(v.x, type) | sxt_encode16(v.y, type) << 16;
 }
-
-// The four int8 from a byte on, which is even, out of two words.
-vec4 sxt_decode8(uint low, uint high, uint at) {
-    ivec4 bytes = ivec4((at & 2u) == 0u ? low : low >> 16 | high << 16) << ivec4(24, 16, 8, 0);
-    return vec4(bytes >> 24);
-}
-
-// q8_0: blocks of 34 bytes, an f16 scale and 32 int8, each a multiple of it. `i` is a multiple of 4.
-#define SXT_STORAGE_LOADS_Q8(name)                                                                                     \
-    vec4 name##_load4_q8(uint i) {                                                                                     \
-        uint block = (i >> 5) * 34u, at = block + 2u + (i & 31u);                                                      \
-        float scale = sxt_f16_to_f32((SXT_AT(name##_words, block >> 2) >> ((block & 2u) << 3)) & 0xffffu);             \
-        return scale * sxt_decode8(SXT_AT(name##_words, at >> 2), SXT_AT(name##_words, (at + 3u) >> 2), at);           \
-    }
 
 #define SXT_STORAGE_LOADS(name, type)                                                                                  \
     float name##_load(uint i) {                                                                                        \

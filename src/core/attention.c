@@ -5,13 +5,18 @@
 
 static const char op[] = "sxt_attention";
 
-enum { HEAD_DIM_STEP = 4, HEAD_DIM_MAX = 576 };
+enum { HEAD_DIM_STEP = 4, HEAD_DIM_MAX = 576, SPLIT_STEP = 256 };
 
 static sxt_result check_fields(const sxt_device *device, sxt_attention_desc *d) {
     sxt_result result;
     if ((result = sxt_check_float(device, op, "scale", d->scale, -INFINITY)) ||
-        (result = sxt_check_float(device, op, "softcap", d->softcap, 0.0f)))
+        (result = sxt_check_float(device, op, "softcap", d->softcap, 0.0f)) ||
+        (result = sxt_check_float(device, op, "logit_bound", d->logit_bound, 0.0f)))
         return result;
+    if (d->split_keys % SPLIT_STEP != 0)
+        SXT_REJECT(&device->logger,
+                   "%s: split_keys is %u, and must be a multiple of %d, so that splits end where blocks of keys do", op,
+                   d->split_keys, SPLIT_STEP);
     if (!d->windowed) d->window_left = d->window_right = -1;
     if (d->window_left < -1)
         SXT_REJECT(&device->logger, "%s: window_left is %d, and must be at least -1 (open)", op, d->window_left);

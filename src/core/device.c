@@ -28,7 +28,7 @@ static sxt_result list(const sxt_device_params *params, sxt_device_info *infos, 
     sxt_device_info reference;
     sxt_reference_info(&reference);
     sxt_result result = sxt_caps_disable(&logger, params->disable, &reference.caps);
-    if (result == SXT_OK) result = sxt_vulkan_list(&logger, params->disable, infos, capacity, out_count);
+    if (result == SXT_OK) result = sxt_vulkan_list(params, infos, capacity, out_count);
     if (result != SXT_OK) return result;
     if (*out_count < capacity) infos[*out_count] = reference;
     ++*out_count;
@@ -189,4 +189,12 @@ sxt_result sxt_device_memory(sxt_device *device, uint64_t *out_used_bytes, uint6
 sxt_result sxt_device_wait(sxt_device *device, uint64_t ticket, uint64_t timeout_ns) {
     if (device == NULL) return SXT_ERROR_INVALID;
     return device->backend->device_wait(device, ticket, timeout_ns);
+}
+
+sxt_result sxt_device_faults(sxt_device *device, bool clear, uint32_t *out_faults) {
+    if (device == NULL) return SXT_ERROR_INVALID;
+    uint32_t unwanted;
+    if (out_faults == NULL) out_faults = &unwanted;
+    *out_faults = 0;
+    return device->backend->device_faults(device, clear, out_faults);
 }

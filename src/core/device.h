@@ -33,6 +33,7 @@ struct sxt_backend {
     void (*device_close)(sxt_device *device);
     sxt_result (*device_memory)(sxt_device *device, uint64_t *out_used, uint64_t *out_budget);
     sxt_result (*device_wait)(sxt_device *device, uint64_t ticket, uint64_t timeout_ns);
+    sxt_result (*device_faults)(sxt_device *device, bool clear, uint32_t *out_faults);
     sxt_result (*buffer_create)(sxt_device *device, const sxt_buffer_desc *desc, sxt_buffer **out_buffer);
     void (*buffer_destroy)(sxt_buffer *buffer);
     sxt_result (*buffer_write)(sxt_buffer *buffer, uint64_t offset, const void *data, uint64_t bytes);

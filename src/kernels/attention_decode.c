@@ -1,113 +1,130 @@
-// Attention of few queries on drivers that run on the CPU: shaders/attention_decode_software.comp for each split of the
-// keys, then shaders/attention_decode_merge.comp.
+// Attention of few queries on drivers that run on the CPU: shaders/attention_decode_software.comp. And the merge of the
+// splits of any kernel: shaders/attention_decode_merge.comp.
+#include "interface/attention_decode.h"
+
 #include "kernels/attention.h"
 #include "kernels/attention_split.h"
 
-// Fewer keys than this are not worth a second dispatch; more packed rows than this are quicker with rows in the lanes.
-enum { LEAST_KEYS = 256, MOST_ROWS = 16 };
+#include <assert.h>
+#include <stddef.h>
 
-// The first key that some query sees, and one past the last.
-static void visible(const struct sxt_attention_push *push, int64_t *out_first, int64_t *out_end) {
-    int64_t ahead = (int64_t)push->k_tokens - push->q_tokens;
-    int64_t first = ahead - push->window_left, end = ahead + push->q_tokens + push->window_right;
-    *out_first = first > 0 ? first : 0;
-    *out_end = end < push->k_tokens ? end : push->k_tokens;
+static bool multiples(uint32_t of, uint32_t base, const uint32_t stride[3]) {
+    return (base | stride[0] | stride[1] | stride[2]) % of == 0;
 }
 
-static bool quads(const sxt_dispatch *dispatch) {
-    return dispatch->spec[SXT_ATTENTION_SPEC_K_ALIGNED] && dispatch->spec[SXT_ATTENTION_SPEC_V_ALIGNED];
+// Units of four channels, and of eight of fp8, must be words of memory; q and o go by fours.
+static bool whole_units(const sxt_attention_desc *desc, const sxt_attention_frame *frame, const sxt_dispatch *dispatch) {
+    const struct sxt_attention_push *push = &frame->push;
+    uint32_t k_base = push->bases_main >> 8 & 0xff, v_base = push->bases_main >> 16 & 0xff;
+    if (desc->k.type == SXT_TYPE_FP8_E4M3 && (!multiples(8, k_base, push->k_stride) || desc->k.shape[SXT_CHANNEL] % 8))
+        return false;
+    if (desc->v.type == SXT_TYPE_FP8_E4M3 && (!multiples(8, v_base, push->v_stride) || desc->v.shape[SXT_CHANNEL] % 8))
+        return false;
+    return dispatch->spec[SXT_ATTENTION_SPEC_K_ALIGNED] && dispatch->spec[SXT_ATTENTION_SPEC_V_ALIGNED] &&
+           push->flags & SXT_ATTENTION_Q_ALIGNED && push->flags & SXT_ATTENTION_O_ALIGNED;
 }
 
-bool sxt_attention_wants_decode(const sxt_caps *caps, const sxt_attention_desc *desc) {
-    uint64_t rows = (uint64_t)desc->q.shape[SXT_TOKEN] * sxt_attention_group(desc);
-    uint64_t tiles = (uint64_t)desc->k.shape[SXT_HEAD] * desc->k.shape[SXT_BATCH] * rows;
-    return sxt_plan_by_address(caps) && caps->int64 && rows <= MOST_ROWS && desc->k.type == desc->v.type &&
-           tiles <= caps->max_group_count[0] && tiles <= caps->max_group_count[1] &&
-           desc->k.shape[SXT_TOKEN] >= LEAST_KEYS && desc->k.shape[SXT_TOKEN] <= SXT_ATTENTION_MAX_TOKENS;
+// Rows of a tile. Compiling takes lavapipe about 0.25 s for each 1024 of rows · channels, of K and V together, and
+// longer code runs out of the CPU's caches for it.
+static uint32_t tile_rows(const sxt_attention_desc *desc, uint64_t packed) {
+    enum { MOST_PRODUCTS = 2304, MOST_ROWS = 8 };
+    uint32_t channels = desc->q.shape[SXT_CHANNEL] + desc->v.shape[SXT_CHANNEL], rows = 1;
+    while (rows < packed && rows < MOST_ROWS && 2 * rows * channels <= MOST_PRODUCTS)
+        rows *= 2;
+    return rows;
 }
 
-// Rows of a tile: compiling takes lavapipe about 0.25 s for each 512 of rows · channels.
-static uint32_t tile_rows(uint32_t packed, uint32_t head) {
-    uint32_t most = head >= 256 ? 4 : 8;
-    uint32_t rows = sxt_plan_pow2(packed);
-    return rows < most ? rows : most;
-}
-
-static void bind_scratch(sxt_dispatch *dispatch, bool written, uint64_t offset, uint64_t bytes) {
-    dispatch->bindings[dispatch->binding_count++] = (sxt_binding){.kind = SXT_BINDING_SCRATCH,
-                                                                  .written = written,
-                                                                  .offset = offset,
-                                                                  .bytes = bytes,
-                                                                  .hazard_offset = offset,
-                                                                  .hazard_bytes = bytes};
-}
-
-// Leaves out what a kernel does not touch.
-static void unbind(sxt_dispatch *dispatch, uint32_t mask) {
-    for (uint32_t i = 0; i < SXT_ATTENTION_BINDINGS; i++)
-        if (mask & 1u << i) dispatch->bindings[i] = (sxt_binding){.written = dispatch->bindings[i].written};
-}
-
-// The second dispatch, from the first, and the scratch memory between them.
-static void add_merge(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t splits, sxt_plan *plan) {
-    uint32_t packed = desc->q.shape[SXT_TOKEN] * sxt_attention_group(desc);
-    uint32_t heads = desc->k.shape[SXT_HEAD] * desc->q.shape[SXT_BATCH];
-    uint64_t partials = (uint64_t)splits * packed * heads;
-    uint64_t o_bytes = partials * desc->v.shape[SXT_CHANNEL] * sizeof(float);
-    uint64_t stats_bytes = partials * SXT_ATTENTION_STATS_BYTES;
-    uint64_t align = caps->storage_align > 16 ? caps->storage_align : 16;
-    uint64_t stats_offset = (o_bytes + align - 1) / align * align;
-    sxt_dispatch *split = &plan->dispatches[0], *merge = &plan->dispatches[1];
-    *merge = *split;
-    merge->shader = SXT_SHADER_ATTENTION_DECODE_MERGE;
-    // One pipeline for all forms.
-    memset(merge->spec, 0, sizeof merge->spec);
-    merge->spec[SXT_ATTENTION_SPEC_LANES] = split->spec[SXT_ATTENTION_SPEC_LANES];
-    merge->spec_count = SXT_ATTENTION_SPEC_COUNT;
-    merge->groups[0] = packed;
-    merge->groups[1] = heads;
-    unbind(split, 1u << SXT_ATTENTION_O | 1u << SXT_ATTENTION_LSE | 1u << SXT_ATTENTION_SINKS);
-    unbind(merge, 1u << SXT_ATTENTION_Q | 1u << SXT_ATTENTION_K | 1u << SXT_ATTENTION_V | 1u << SXT_ATTENTION_BIAS |
-                      1u << SXT_ATTENTION_ALIBI);
-    bind_scratch(split, true, 0, o_bytes);
-    bind_scratch(split, true, stats_offset, stats_bytes);
-    bind_scratch(merge, false, 0, o_bytes);
-    bind_scratch(merge, false, stats_offset, stats_bytes);
-    plan->dispatch_count = 2;
-    plan->scratch_bytes = stats_offset + stats_bytes;
-}
-
-bool sxt_attention_plan_decode(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t head, sxt_plan *plan) {
+static uint32_t choose_split(const sxt_attention_desc *desc, uint32_t rows, uint32_t sequences) {
     // Enough workgroups that as many cores as software devices run on end nearly together, whose number nobody tells.
-    enum { BUSY = 32, BLOCK_KEYS = 128 };
+    enum { BUSY = 32, BLOCK_KEYS = 256 };
+    uint64_t row_tiles = (sxt_attention_packed_rows(desc) + rows - 1) / rows;
+    const sxt_attention_work work = {.tiles = row_tiles * desc->k.shape[SXT_HEAD] * sequences,
+                                     .keys = sxt_attention_tile_keys(desc, rows),
+                                     .block_keys = BLOCK_KEYS};
+    return sxt_attention_split_keys(&work, BUSY);
+}
+
+bool sxt_attention_plan_decode(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan) {
+    // Fewer keys are not worth it; more packed rows are quicker with rows in the lanes.
+    enum { LEAST_KEYS = 256, MOST_PACKED = 16 };
+    uint64_t packed = sxt_attention_packed_rows(desc);
+    sxt_attention_frame frame;
+    // With split_keys, which kernel it is must not depend on the longest sequence.
+    if (desc->split_keys == 0 && (packed > MOST_PACKED || desc->max_k_tokens < LEAST_KEYS)) return false;
+    if (sxt_attention_frame_call(caps, desc, true, &frame, plan) != SXT_OK ||
+        !whole_units(desc, &frame, &plan->dispatches[0])) {
+        *plan = (sxt_plan){0};
+        return false;
+    }
     sxt_dispatch *dispatch = &plan->dispatches[0];
-    struct sxt_attention_push push;
-    memcpy(&push, dispatch->push, sizeof push);
-    int64_t first, end;
-    visible(&push, &first, &end);
-    if (end - first < LEAST_KEYS || !quads(dispatch)) return false;
-
-    uint32_t lanes = caps->subgroup_size, packed = push.q_tokens * push.group, rows = tile_rows(packed, head);
-    uint32_t batch = desc->q.shape[SXT_BATCH], tiles = (packed + rows - 1) / rows * push.kv_heads * batch;
-    const sxt_attention_work work = {.tiles = tiles, .keys = (uint32_t)(end - first), .block_keys = BLOCK_KEYS};
-    uint32_t splits = sxt_attention_splits(&work, BUSY);
-    push.tiles = splits;
-    sxt_plan_push(dispatch, &push, sizeof push);
     dispatch->shader = SXT_SHADER_ATTENTION_DECODE_SOFTWARE;
-    dispatch->groups[0] = tiles;
-    dispatch->groups[1] = splits;
-    dispatch->groups[2] = 1;
-    uint32_t *spec = dispatch->spec;
-    spec[SXT_ATTENTION_SPEC_HEAD] = head;
-    spec[SXT_ATTENTION_SPEC_ROWS] = rows;
-    spec[SXT_ATTENTION_SPEC_KEYS] = 0;
-    spec[SXT_ATTENTION_SPEC_LANES] = lanes;
-    spec[SXT_ATTENTION_SPEC_FULL] = desc->q.shape[SXT_CHANNEL] == head && desc->v.shape[SXT_CHANNEL] == head;
-    spec[SXT_ATTENTION_SPEC_TOKENS] = push.q_tokens > 1;
+    dispatch->subgroup_size = caps->subgroup_size_control ? caps->subgroup_size : 0;
+    uint32_t *spec = dispatch->spec, rows = tile_rows(desc, packed);
+    spec[SXT_ATTENTION_SPEC_HEAD] = desc->q.shape[SXT_CHANNEL];
+    spec[SXT_ATTENTION_SPEC_V_HEAD] = desc->v.shape[SXT_CHANNEL];
+    spec[SXT_ATTENTION_SPEC_LANES] = caps->subgroup_size;
+    spec[SXT_ATTENTION_SPEC_TOKENS] = desc->max_q_tokens > 1;
     dispatch->spec_count = SXT_ATTENTION_SPEC_DECODE_COUNT;
-
-    add_merge(caps, desc, splits, plan);
-    sxt_plan_name(plan, "attention.decode d%u rows %u splits %u grid %ux%u", head, rows, splits, dispatch->groups[0],
-                  dispatch->groups[1]);
+    const sxt_attention_tiling tiling = {
+        .rows = rows,
+        .split_keys = desc->split_keys > 0 ? desc->split_keys : choose_split(desc, rows, frame.params.sequences),
+    };
+    if (sxt_attention_lay_out(caps, desc, &tiling, &frame, plan) != SXT_OK) {
+        *plan = (sxt_plan){0};
+        return false;
+    }
+    sxt_plan_name(plan, "attention.decode%s d%u rows %u splits %ux%u grid %ux%ux%u",
+                  spec[SXT_ATTENTION_SPEC_BOUNDED] ? ".bounded" : "", desc->q.shape[SXT_CHANNEL], rows, dispatch->groups[2], tiling.split_keys, dispatch->groups[0], dispatch->groups[1],
+                  dispatch->groups[2]);
     return true;
+}
+
+// Of the call's tensors the merge has those that end a row, and those that give lengths.
+static void bind_merge(const sxt_caps *caps, const sxt_attention_desc *desc, const sxt_dispatch *split,
+                             sxt_dispatch *merge) {
+    const sxt_tensor *lengths = sxt_tensor_present(&desc->cu_seqlens_k) ? &desc->cu_seqlens_k : &desc->kv_lengths;
+    const sxt_tensor *const tensors[SXT_ATTENTION_FAULTS] = {
+        [SXT_ATTENTION_O] = &desc->o,
+        [SXT_ATTENTION_LSE] = &desc->lse,
+        [SXT_ATTENTION_SINKS] = &desc->sinks,
+        [SXT_ATTENTION_CU_Q] = &desc->cu_seqlens_q,
+        [SXT_ATTENTION_K_LENGTHS] = lengths,
+    };
+    for (int i = 0; i < SXT_ATTENTION_FAULTS; i++) {
+        const sxt_tensor none = {0};
+        struct sxt_view view;
+        bool written = i == SXT_ATTENTION_O || i == SXT_ATTENTION_LSE;
+        sxt_result result = sxt_plan_view(caps, tensors[i] ? tensors[i] : &none, written, merge, &view);
+        assert(result == SXT_OK); // the frame had the same, and more
+        (void)result;
+    }
+    merge->bindings[SXT_ATTENTION_PARTIAL_O] = split->bindings[SXT_ATTENTION_O];
+    merge->bindings[SXT_ATTENTION_PARTIAL_LSE] = split->bindings[SXT_ATTENTION_LSE];
+    merge->bindings[SXT_ATTENTION_PARTIAL_O].written = merge->bindings[SXT_ATTENTION_PARTIAL_LSE].written = false;
+    merge->bindings[merge->binding_count++] = split->bindings[SXT_ATTENTION_FAULTS];
+}
+
+void sxt_attention_add_merge(const sxt_caps *caps, const sxt_attention_desc *desc, const sxt_attention_frame *frame,
+                             sxt_plan *plan) {
+    static const sxt_shader_id shaders[2] = {SXT_SHADER_ATTENTION_DECODE_MERGE, SXT_SHADER_ATTENTION_DECODE_MERGE_S16};
+    const sxt_dispatch *split = &plan->dispatches[0];
+    sxt_dispatch *merge = &plan->dispatches[plan->dispatch_count];
+    *merge = (sxt_dispatch){.by_address = split->by_address, .param_bytes = split->param_bytes};
+    merge->shader = split->by_address ? SXT_SHADER_ATTENTION_DECODE_MERGE_ADDRESS : shaders[caps->storage16];
+    bind_merge(caps, desc, split, merge);
+
+    struct sxt_attention_push push = frame->push;
+    struct sxt_attention_params params;
+    memcpy(&params, split->params, sizeof params);
+    memcpy(merge->params, split->params, split->param_bytes);
+    memcpy(&push.tiles, split->push + offsetof(struct sxt_attention_push, tiles), sizeof push.tiles);
+    sxt_plan_push(merge, &push, sizeof push);
+    uint32_t group = sxt_plan_group(caps), rows = split->spec[SXT_ATTENTION_SPEC_ROWS];
+    merge->spec[SXT_ATTENTION_SPEC_ROWS] = rows;
+    merge->spec[SXT_ATTENTION_SPEC_FORMS] = split->spec[SXT_ATTENTION_SPEC_FORMS];
+    merge->spec[SXT_ATTENTION_SPEC_MERGE_GROUP] = group;
+    merge->spec_count = SXT_ATTENTION_SPEC_MERGE_COUNT;
+    uint64_t items = (uint64_t)params.part_tiles * rows * desc->v.shape[SXT_CHANNEL] / 4;
+    sxt_plan_grid(caps, (items + group - 1) / group, merge->groups);
+    plan->dispatch_count++;
 }

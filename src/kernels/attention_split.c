@@ -20,3 +20,9 @@ uint32_t sxt_attention_splits(const sxt_attention_work *work, uint32_t slots) {
         splits++;
     return splits;
 }
+
+uint32_t sxt_attention_split_keys(const sxt_attention_work *work, uint32_t slots) {
+    uint32_t splits = sxt_attention_splits(work, slots);
+    uint32_t blocks = work->keys / work->block_keys + (work->keys % work->block_keys != 0);
+    return splits > 1 ? (blocks + splits - 1) / splits * work->block_keys : 0;
+}

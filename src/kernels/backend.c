@@ -42,7 +42,7 @@ static sxt_result prepare(sxt_device *device, sxt_op op, const void *desc) {
     return sxt_vulkan_prepare(device, &plan);
 }
 
-static sxt_result scratch_size(sxt_device *device, sxt_op op, const void *desc, uint64_t *out_bytes) {
+sxt_result sxt_plan_scratch_size(sxt_device *device, sxt_op op, const void *desc, uint64_t *out_bytes) {
     sxt_plan plan;
     sxt_result result = sxt_plan_make(device, op, desc, &plan);
     if (result == SXT_OK) *out_bytes = plan.scratch_bytes;
@@ -67,6 +67,7 @@ const sxt_backend sxt_vulkan_backend = {
     .device_close = sxt_vulkan_close,
     .device_memory = sxt_vulkan_memory,
     .device_wait = sxt_vulkan_wait,
+    .device_faults = sxt_vulkan_faults,
     .buffer_create = sxt_vulkan_buffer_create,
     .buffer_destroy = sxt_vulkan_buffer_destroy,
     .buffer_write = sxt_vulkan_buffer_write,
@@ -79,7 +80,7 @@ const sxt_backend sxt_vulkan_backend = {
     .stream_timestamp = sxt_vulkan_stream_timestamp,
     .stream_elapsed = sxt_vulkan_stream_elapsed,
     .prepare = prepare,
-    .scratch_size = scratch_size,
+    .scratch_size = sxt_plan_scratch_size,
     .describe = sxt_plan_describe,
     .measure_fma = sxt_vulkan_measure_fma,
     .statistics = statistics,

@@ -22,6 +22,11 @@ static sxt_result device_wait(sxt_device *device, uint64_t ticket, uint64_t time
     return refuse(device, "sxt_device_wait");
 }
 
+static sxt_result device_faults(sxt_device *device, bool clear, uint32_t *out_faults) {
+    (void)clear, (void)out_faults;
+    return refuse(device, "sxt_device_faults");
+}
+
 static sxt_result buffer_create(sxt_device *device, const sxt_buffer_desc *desc, sxt_buffer **out_buffer) {
     sxt_buffer *buffer = calloc(1, sizeof *buffer);
     if (buffer == NULL) return SXT_ERROR_OUT_OF_MEMORY;
@@ -66,12 +71,14 @@ const sxt_backend sxt_vulkan_compile_backend = {
     .device_close = sxt_vulkan_close,
     .device_memory = device_memory,
     .device_wait = device_wait,
+    .device_faults = device_faults,
     .buffer_create = buffer_create,
     .buffer_destroy = buffer_destroy,
     .buffer_write = buffer_write,
     .buffer_read = buffer_read,
     .stream_create = stream_create,
     .prepare = prepare,
+    .scratch_size = sxt_plan_scratch_size,
     .describe = sxt_plan_describe,
     .statistics = statistics,
 };

@@ -14,9 +14,6 @@
 SXT_OPS(SXT_OP_PLAN)
 #undef SXT_OP_PLAN
 
-// Why the kernels of attention cannot do what `desc` asks for, or NULL if they can.
-const char *sxt_attention_missing_form(const sxt_attention_desc *desc);
-
 // The backend that runs these plans on the Vulkan runtime, and that of devices opened with compile_only.
 extern const sxt_backend sxt_vulkan_backend;
 extern const sxt_backend sxt_vulkan_compile_backend;
@@ -24,7 +21,8 @@ extern const sxt_backend sxt_vulkan_compile_backend;
 // Makes the plan of an operation; logs why if there is none.
 sxt_result sxt_plan_make(const sxt_device *device, sxt_op op, const void *desc, sxt_plan *out_plan);
 
-// The backends' `describe`.
+// The backends' `scratch_size` and `describe`.
+sxt_result sxt_plan_scratch_size(sxt_device *device, sxt_op op, const void *desc, uint64_t *out_bytes);
 sxt_result sxt_plan_describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size);
 
 // sxt_measure_fma on a device that runs.
@@ -41,7 +39,8 @@ sxt_result sxt_plan_unsupported(sxt_plan *plan, const char *format, ...) __attri
 // Binds a tensor to the next binding of a dispatch, or NONE if it is absent. `out_base` gets the element index of the
 // tensor's first element in the bound range (the remainder of its offset below storage_align). The bound range ends on
 // a multiple of 4 bytes, since shaders see words: a buffer's memory must reach that far, as the runtime's does.
-// UNSUPPORTED if it needs more than storage_range, or the dispatch more bindings than the device has.
+// UNSUPPORTED if it needs more than storage_range, or the dispatch more bindings than the device has; neither counts
+// where by_address is set already.
 sxt_result sxt_plan_bind(const sxt_caps *caps, const sxt_tensor *tensor, bool written, sxt_dispatch *dispatch,
                          uint32_t *out_base);
 
@@ -55,8 +54,14 @@ uint32_t sxt_plan_stride(const sxt_tensor *tensor, int dim);
 // Binds the plan's table to the next binding.
 sxt_result sxt_plan_bind_table(const sxt_caps *caps, sxt_dispatch *dispatch);
 
+// Binds the device's fault word to the next binding.
+sxt_result sxt_plan_bind_faults(const sxt_caps *caps, sxt_dispatch *dispatch);
+
 // Copies a push-constant struct into a dispatch.
 void sxt_plan_push(sxt_dispatch *dispatch, const void *push, uint32_t bytes);
+
+// The same for a struct of params.
+void sxt_plan_params(sxt_dispatch *dispatch, const void *params, uint32_t bytes);
 
 // Each row of the view starts at a multiple of four elements (or the tensor is absent).
 bool sxt_plan_quads(const sxt_tensor *tensor, const struct sxt_view *view);

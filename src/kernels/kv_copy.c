@@ -46,6 +46,7 @@ static sxt_result bind_all(const sxt_caps *caps, const sxt_kv_copy_desc *desc, s
     if (result == SXT_OK) result = bind_view(caps, &desc->v_to, true, dispatch, &v->to);
     if (result == SXT_OK) result = sxt_plan_bind(caps, &desc->from, false, dispatch, &push->from_base);
     if (result == SXT_OK) result = sxt_plan_bind(caps, &desc->to, false, dispatch, &push->to_base);
+    if (result == SXT_OK) result = sxt_plan_bind_faults(caps, dispatch);
     return result;
 }
 

@@ -23,7 +23,7 @@ sxt_result sxt_plan_unsupported(sxt_plan *plan, const char *format, ...) {
 
 static sxt_binding *next_binding(const sxt_caps *caps, sxt_dispatch *dispatch) {
     assert(dispatch->binding_count < SXT_MAX_BINDINGS);
-    if (dispatch->binding_count >= caps->storage_buffers) return NULL;
+    if (dispatch->binding_count >= caps->storage_buffers && !dispatch->by_address) return NULL;
     sxt_binding *binding = &dispatch->bindings[dispatch->binding_count++];
     *binding = (sxt_binding){.kind = SXT_BINDING_NONE};
     return binding;
@@ -45,7 +45,7 @@ sxt_result sxt_plan_bind(const sxt_caps *caps, const sxt_tensor *tensor, bool wr
     if (rest % sxt_type_size(tensor->type) != 0) return SXT_ERROR_UNSUPPORTED;
     uint64_t extent = sxt_tensor_extent(tensor);
     uint64_t bytes = (rest + extent + 3) & ~UINT64_C(3);
-    if (bytes > caps->storage_range) return SXT_ERROR_UNSUPPORTED;
+    if (bytes > caps->storage_range && !dispatch->by_address) return SXT_ERROR_UNSUPPORTED;
     *binding = (sxt_binding){
         .kind = SXT_BINDING_BUFFER,
         .written = written,
@@ -79,10 +79,24 @@ sxt_result sxt_plan_bind_table(const sxt_caps *caps, sxt_dispatch *dispatch) {
     return SXT_OK;
 }
 
+sxt_result sxt_plan_bind_faults(const sxt_caps *caps, sxt_dispatch *dispatch) {
+    sxt_binding *binding = next_binding(caps, dispatch);
+    if (!binding) return SXT_ERROR_UNSUPPORTED;
+    binding->kind = SXT_BINDING_FAULTS;
+    binding->written = true;
+    return SXT_OK;
+}
+
 void sxt_plan_push(sxt_dispatch *dispatch, const void *push, uint32_t bytes) {
     assert(bytes <= SXT_MAX_PUSH);
     memcpy(dispatch->push, push, bytes);
     dispatch->push_bytes = bytes;
+}
+
+void sxt_plan_params(sxt_dispatch *dispatch, const void *params, uint32_t bytes) {
+    assert(bytes <= SXT_MAX_PARAMS);
+    memcpy(dispatch->params, params, bytes);
+    dispatch->param_bytes = bytes;
 }
 
 bool sxt_plan_quads(const sxt_tensor *tensor, const struct sxt_view *view) {

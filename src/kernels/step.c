@@ -67,7 +67,8 @@ static sxt_result bind_all(const sxt_caps *caps, const sxt_step *step, sxt_dispa
     bind(&b, &step->k_scale, false, SXT_STEP_BASE_K_SCALE);
     bind(&b, &step->v_scale, false, SXT_STEP_BASE_V_SCALE);
     *out_quads = b.quads;
-    return b.result == SXT_OK ? sxt_plan_bind_table(caps, dispatch) : b.result;
+    if (b.result == SXT_OK) b.result = sxt_plan_bind_table(caps, dispatch);
+    return b.result == SXT_OK ? sxt_plan_bind_faults(caps, dispatch) : b.result;
 }
 
 static struct sxt_step_push push_of(const sxt_step *step) {

@@ -20,6 +20,10 @@ static double score(const sxt_sequence *sequence, const working_memory *memory, 
     for (uint32_t c = 0; c < dim; c++)
         s += memory->query[c] * memory->keys[(size_t)j * dim + c];
     s *= desc->scale;
+    if (desc->logit_bound > 0.0f && fabs(s) > desc->logit_bound) {
+        sxt_reference_fault(desc->q.buffer, SXT_FAULT_LOGIT);
+        s = copysign(desc->logit_bound, s);
+    }
     if (desc->softcap > 0.0f) s = desc->softcap * tanh(s / desc->softcap);
     if (sxt_tensor_present(&desc->bias)) s += sxt_row_at(&desc->bias, sequence->index, h, i, j);
     if (sxt_tensor_present(&desc->alibi_slopes))

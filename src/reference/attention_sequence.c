@@ -1,19 +1,23 @@
 #include "reference/attention_sequence.h"
 
 #include "core/attention.h"
+#include "reference/reference.h"
 
 static int64_t int_at(const sxt_tensor *tensor, uint32_t batch, uint32_t token, uint32_t head, uint32_t channel) {
     return (int64_t)sxt_row_at(tensor, batch, token, head, channel);
 }
 
-static uint32_t clamp(int64_t value, int64_t low, int64_t high) {
+// An element of a tensor of lengths or offsets, brought into what there is.
+static uint32_t clamped_at(const sxt_tensor *tensor, uint32_t index, uint32_t low, uint32_t high) {
+    const int64_t value = int_at(tensor, 0, 0, 0, index);
+    if (value < low || value > high) sxt_reference_fault(tensor->buffer, SXT_FAULT_INDEX);
     return (uint32_t)(value < low ? low : value > high ? high : value);
 }
 
 // What two neighbouring offsets enclose of `all` tokens, at most `most` of it. Offsets that fall enclose nothing.
 static sxt_token_span span_between(const sxt_tensor *offsets, uint32_t index, uint32_t all, uint32_t most) {
-    uint32_t first = clamp(int_at(offsets, 0, 0, 0, index), 0, all);
-    uint32_t end = clamp(int_at(offsets, 0, 0, 0, index + 1), first, all);
+    const uint32_t first = clamped_at(offsets, index, 0, all), end = clamped_at(offsets, index + 1, first, all);
+    if (end - first > most) sxt_reference_fault(offsets->buffer, SXT_FAULT_INDEX);
     return (sxt_token_span){0, first, end - first < most ? end - first : most};
 }
 
@@ -29,7 +33,7 @@ sxt_sequence sxt_sequence_at(const sxt_attention_desc *desc, uint32_t index) {
     if (sxt_tensor_present(&desc->cu_seqlens_k))
         sequence.keys = span_between(&desc->cu_seqlens_k, index, desc->k.shape[SXT_TOKEN], desc->max_k_tokens);
     if (sxt_tensor_present(&desc->kv_lengths))
-        sequence.keys.tokens = clamp(int_at(&desc->kv_lengths, 0, 0, 0, index), 0, desc->max_k_tokens);
+        sequence.keys.tokens = clamped_at(&desc->kv_lengths, index, 0, desc->max_k_tokens);
     return sequence;
 }
 
@@ -54,6 +58,9 @@ bool sxt_sequence_visible(const sxt_sequence *sequence, uint32_t head, uint32_t 
     if (desc->causal && j > own) return false;
     if (desc->window_left >= 0 && j < own - desc->window_left) return false;
     if (desc->window_right >= 0 && j > own + desc->window_right) return false;
-    if (!sxt_sequence_find_key(sequence, j, &row)) return false;
+    if (!sxt_sequence_find_key(sequence, j, &row)) {
+        if (row.batch != (uint32_t)-1) sxt_reference_fault(desc->block_table.buffer, SXT_FAULT_INDEX);
+        return false;
+    }
     return !sxt_tensor_present(&desc->mask) || int_at(&desc->mask, sequence->index, head, i, j / 32) >> j % 32 & 1;
 }

@@ -14,6 +14,7 @@ typedef struct reference_device {
     sxt_device base;
     atomic_uint_least64_t ticket; // of the latest submission
     atomic_uint_least64_t used_bytes;
+    atomic_uint_least32_t faults;
 } reference_device;
 
 typedef struct timestamps {
@@ -51,6 +52,16 @@ static sxt_result device_wait(sxt_device *device, uint64_t ticket, uint64_t time
         SXT_REJECT(&device->logger, "sxt_device_wait: ticket is %llu, and the latest submission's is %llu",
                    (unsigned long long)ticket, (unsigned long long)latest);
     return SXT_OK;
+}
+
+static sxt_result device_faults(sxt_device *device, bool clear, uint32_t *out_faults) {
+    atomic_uint_least32_t *faults = &((reference_device *)device)->faults;
+    *out_faults = clear ? atomic_exchange(faults, 0) : atomic_load(faults);
+    return SXT_OK;
+}
+
+void sxt_reference_fault(const sxt_buffer *buffer, sxt_fault fault) {
+    atomic_fetch_or(&((reference_device *)buffer->device)->faults, (uint_least32_t)fault);
 }
 
 static sxt_result out_of_memory(const sxt_device *device, const char *what) {
@@ -180,6 +191,7 @@ static const sxt_backend backend = {
     .device_close = device_close,
     .device_memory = device_memory,
     .device_wait = device_wait,
+    .device_faults = device_faults,
     .buffer_create = buffer_create,
     .buffer_destroy = buffer_destroy,
     .buffer_write = buffer_write,

@@ -16,13 +16,20 @@ static uint64_t units_of(const sxt_tensor *cache, bool pages) {
     return pages ? cache->shape[SXT_BATCH] : (uint64_t)cache->shape[SXT_BATCH] * cache->shape[SXT_TOKEN];
 }
 
+// Whether there is such a row or page; one that is not there is a fault, unless it is −1.
+static bool is_there(const sxt_tensor *cache, double index, bool pages) {
+    if (index >= 0 && index < (double)units_of(cache, pages)) return true;
+    if (index != -1) sxt_reference_fault(cache->buffer, SXT_FAULT_INDEX);
+    return false;
+}
+
 static void copy_side(const sxt_kv_copy_desc *desc, const sxt_tensor *from, const sxt_tensor *to) {
-    if (!sxt_tensor_present(from)) return;
+    if (!sxt_tensor_present(from) || sxt_tensor_empty(from) || sxt_tensor_empty(to)) return;
     uint64_t rows = desc->pages ? from->shape[SXT_TOKEN] : 1; // of a move
     for (uint32_t i = 0; i < desc->from.shape[3]; i++) {
         double source = sxt_row_at(&desc->from, 0, 0, 0, i), target = sxt_row_at(&desc->to, 0, 0, 0, i);
-        if (source < 0 || source >= (double)units_of(from, desc->pages)) continue;
-        if (target < 0 || target >= (double)units_of(to, desc->pages)) continue;
+        const bool from_there = is_there(from, source, desc->pages), to_there = is_there(to, target, desc->pages);
+        if (!from_there || !to_there) continue;
         for (uint64_t r = 0; r < rows; r++)
             copy_row(from, (uint64_t)source * rows + r, to, (uint64_t)target * rows + r);
     }

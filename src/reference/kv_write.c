@@ -18,7 +18,7 @@ static void write_head(const sxt_tensor *source, const sxt_tensor *cache, const 
 
 static sxt_result write_side(const sxt_kv_cache *caches, const sxt_tensor *source, const sxt_tensor *cache,
                              const sxt_tensor *scale) {
-    if (!sxt_tensor_present(source)) return SXT_OK;
+    if (!sxt_tensor_present(source) || sxt_tensor_empty(source)) return SXT_OK;
     const uint32_t *shape = source->shape;
     double *row = malloc(shape[SXT_CHANNEL] * sizeof *row);
     if (row == NULL) return SXT_ERROR_OUT_OF_MEMORY;

@@ -23,7 +23,7 @@ static void compute_row(const sxt_qk_norm_rope_desc *desc, const side *s, uint32
 }
 
 static sxt_result one_side(const sxt_qk_norm_rope_desc *desc, const side *s) {
-    if (!sxt_tensor_present(s->x)) return SXT_OK;
+    if (!sxt_tensor_present(s->x) || sxt_tensor_empty(s->x)) return SXT_OK;
     const uint32_t *shape = s->x->shape;
     bool cached = !sxt_tensor_present(s->out);
     double *row = malloc(shape[SXT_CHANNEL] * sizeof *row);

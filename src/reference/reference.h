@@ -9,6 +9,9 @@
 SXT_OPS(SXT_OP_REFERENCE)
 #undef SXT_OP_REFERENCE
 
+// Sets a bit in the fault word of the buffer's device.
+void sxt_reference_fault(const sxt_buffer *buffer, sxt_fault fault);
+
 void sxt_reference_info(sxt_device_info *out_info);
 sxt_result sxt_reference_open(const sxt_device_params *params, sxt_device **out_device);
 

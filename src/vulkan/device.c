@@ -7,15 +7,24 @@
 // No shader touches them: any size does.
 enum { DUMMY_BYTES = 256 };
 
-sxt_result sxt_vulkan_list_through(PFN_vkGetInstanceProcAddr get_proc, const sxt_logger *logger, const char *disable,
+// What is left of a device's capabilities by the caller's wish.
+static sxt_result apply_params(const sxt_device_params *params, const sxt_vulkan_physical *physical, sxt_caps *caps) {
+    const sxt_logger logger = {params->log, params->log_user};
+    caps->dispatch_flops = sxt_vulkan_dispatch_flops(physical->type, params->budget_us);
+    return sxt_caps_disable(&logger, params->disable, caps);
+}
+
+sxt_result sxt_vulkan_list_through(PFN_vkGetInstanceProcAddr get_proc, const sxt_device_params *params,
                                    sxt_device_info *infos, uint32_t capacity, uint32_t *out_count) {
+    const sxt_logger logger = {params->log, params->log_user};
     sxt_vulkan_instance instance;
     VkPhysicalDevice *devices = NULL;
     *out_count = 0;
     sxt_caps scratch = {0};
-    sxt_result result = sxt_caps_disable(logger, disable, &scratch); // also where there is no device to try it on
+    sxt_result result =
+        sxt_caps_disable(&logger, params->disable, &scratch); // also where there is no device to try it on
     if (result != SXT_OK) return result;
-    result = sxt_vulkan_instance_init(logger, get_proc, &instance);
+    result = sxt_vulkan_instance_init(&logger, get_proc, &instance);
     if (result == SXT_ERROR_NO_DEVICE) return SXT_OK;
     if (result != SXT_OK) return result;
     result = sxt_vulkan_instance_devices(&instance, &devices, out_count);
@@ -23,16 +32,16 @@ sxt_result sxt_vulkan_list_through(PFN_vkGetInstanceProcAddr get_proc, const sxt
         sxt_vulkan_physical physical;
         sxt_vulkan_physical_query(&instance, devices[i], &physical);
         infos[i] = physical.info;
-        result = sxt_caps_disable(logger, disable, &infos[i].caps);
+        result = apply_params(params, &physical, &infos[i].caps);
     }
     free(devices);
     sxt_vulkan_instance_finish(&instance);
     return result;
 }
 
-sxt_result sxt_vulkan_list(const sxt_logger *logger, const char *disable, sxt_device_info *infos, uint32_t capacity,
+sxt_result sxt_vulkan_list(const sxt_device_params *params, sxt_device_info *infos, uint32_t capacity,
                            uint32_t *out_count) {
-    return sxt_vulkan_list_through(NULL, logger, disable, infos, capacity, out_count);
+    return sxt_vulkan_list_through(NULL, params, infos, capacity, out_count);
 }
 
 static sxt_result find_physical(sxt_vulkan_device *device, uint32_t index) {
@@ -73,8 +82,8 @@ static sxt_result load_functions(sxt_vulkan_device *device) {
 static sxt_result create_device(sxt_vulkan_device *device) {
     sxt_vulkan_features features;
     const char *names[SXT_VULKAN_EXT_COUNT];
-    const uint32_t name_count = sxt_vulkan_features_enable(&device->physical, &device->base.info.caps,
-                                                           device->compile_only, &features, names);
+    const uint32_t name_count =
+        sxt_vulkan_features_enable(&device->physical, &device->base.info.caps, device->compile_only, &features, names);
     const float priority = 1;
     const VkDeviceQueueCreateInfo queue = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
@@ -113,11 +122,17 @@ error:
 
 static sxt_result create_for_running(sxt_vulkan_device *device, const char *cache_path) {
     const sxt_buffer_desc dummy = {.bytes = DUMMY_BYTES, .name = "sextant dummy"};
+    const sxt_buffer_desc faults = {.bytes = sizeof(uint32_t), .name = "sextant faults"};
+    const sxt_buffer_desc seen = {.bytes = sizeof(uint32_t), .memory = SXT_MEMORY_HOST, .name = "sextant faults seen"};
     sxt_result result = create_queue(device);
     if (result == SXT_OK) result = sxt_vulkan_memory_init(device);
     if (result == SXT_OK) result = sxt_vulkan_pipelines_init(device, cache_path);
     if (result == SXT_OK) result = sxt_vulkan_buffer_create(&device->base, &dummy, &device->dummy_read);
     if (result == SXT_OK) result = sxt_vulkan_buffer_create(&device->base, &dummy, &device->dummy_written);
+    if (result == SXT_OK) result = sxt_vulkan_buffer_create(&device->base, &faults, &device->faults);
+    if (result == SXT_OK) result = sxt_vulkan_buffer_create(&device->base, &seen, &device->faults_seen);
+    uint32_t unwritten;
+    if (result == SXT_OK) result = sxt_vulkan_faults(&device->base, true, &unwritten);
     return result;
 }
 
@@ -140,7 +155,7 @@ sxt_result sxt_vulkan_open_through(PFN_vkGetInstanceProcAddr get_proc, const sxt
     sxt_result result = sxt_vulkan_instance_init(&device->base.logger, get_proc, &device->instance);
     if (result == SXT_OK) result = find_physical(device, index);
     device->base.info = device->physical.info;
-    if (result == SXT_OK) result = sxt_caps_disable(&device->base.logger, params->disable, &device->base.info.caps);
+    if (result == SXT_OK) result = apply_params(params, &device->physical, &device->base.info.caps);
     if (result == SXT_OK) result = create_device(device);
     if (result == SXT_OK && !params->compile_only) result = create_for_running(device, params->cache_path);
     if (result != SXT_OK) {
@@ -164,6 +179,8 @@ static void free_driver_objects(sxt_vulkan_device *device) {
             sxt_vulkan_drain(device, atomic_load(&device->submitted));
             sxt_vulkan_tables_finish(device);
             sxt_vulkan_buffer_destroy(atomic_exchange(&device->spare_scratch, NULL));
+            sxt_vulkan_buffer_destroy(device->faults_seen);
+            sxt_vulkan_buffer_destroy(device->faults);
             sxt_vulkan_buffer_destroy(device->dummy_written);
             sxt_vulkan_buffer_destroy(device->dummy_read);
             if (device->allocator != NULL) sxt_vulkan_pipelines_finish(device);

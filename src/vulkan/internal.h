@@ -86,7 +86,8 @@ extern const char *const sxt_vulkan_extension_names[SXT_VULKAN_EXT_COUNT];
 
 typedef struct sxt_vulkan_physical {
     VkPhysicalDevice handle;
-    sxt_device_info info; // caps: after quirks, before `disable`
+    VkPhysicalDeviceType type;
+    sxt_device_info info; // caps: after quirks, before `disable`, without dispatch_flops
     uint32_t api_version; // what device and loader can do together
     uint32_t driver_version;
     uint8_t cache_uuid[VK_UUID_SIZE];
@@ -99,6 +100,10 @@ typedef struct sxt_vulkan_physical {
 // Asks a device for everything. Never fails: a device that cannot be used says why in info.why_not.
 void sxt_vulkan_physical_query(const sxt_vulkan_instance *instance, VkPhysicalDevice handle,
                                sxt_vulkan_physical *out_physical);
+
+// Operations that a dispatch may hold to take so long on a device of that type; 0 = any number: on a CPU without a
+// budget.
+uint64_t sxt_vulkan_dispatch_flops(VkPhysicalDeviceType type, uint32_t budget_us);
 
 // What quirks are told by, beside the capabilities.
 typedef struct sxt_vulkan_facts {
@@ -166,15 +171,15 @@ struct sxt_vulkan_pipeline {
     atomic_bool ran; // the driver's compiler, which may wait for the first dispatch, has seen it
 };
 
-enum { SXT_VULKAN_PIPELINE_BUCKETS = 64 };
+enum { SXT_VULKAN_PIPELINE_BUCKETS = 64, SXT_VULKAN_LAYOUTS = 2 * (SXT_MAX_BINDINGS + 1) };
 
 typedef struct sxt_vulkan_pipelines {
     pthread_mutex_t lock;    // guards the members below but `cache`, never held while a driver compiles
     pthread_mutex_t compile; // one compilation at a time, taken before `lock`
     VkPipelineCache cache;
     sxt_vulkan_pipeline *buckets[SXT_VULKAN_PIPELINE_BUCKETS];
-    VkDescriptorSetLayout set_layouts[SXT_MAX_BINDINGS + 1]; // by sxt_vulkan_layout
-    VkPipelineLayout layouts[SXT_MAX_BINDINGS + 1];
+    VkDescriptorSetLayout set_layouts[SXT_VULKAN_LAYOUTS]; // by sxt_vulkan_layout
+    VkPipelineLayout layouts[SXT_VULKAN_LAYOUTS];
     char *cache_path; // NULL: memory only
     uint64_t cache_loaded_hash;
 } sxt_vulkan_pipelines;
@@ -183,9 +188,9 @@ sxt_result sxt_vulkan_pipelines_init(sxt_vulkan_device *device, const char *cach
 // Writes the cache file. Takes a half-made one.
 void sxt_vulkan_pipelines_finish(sxt_vulkan_device *device);
 
-// Which layout a dispatch uses: 0, one uniform buffer with addresses; n > 0, n storage buffers.
+// Which layout a dispatch uses: 2·n for n storage buffers, 0 for one uniform buffer with addresses; 1 more with params.
 static inline uint32_t sxt_vulkan_layout(const sxt_dispatch *dispatch) {
-    return dispatch->by_address ? 0 : dispatch->binding_count;
+    return 2 * (dispatch->by_address ? 0 : dispatch->binding_count) + (dispatch->param_bytes > 0);
 }
 
 // Compiles the pipeline of a dispatch, under the compile lock; logs the shader's name if that fails.
@@ -194,6 +199,32 @@ sxt_result sxt_vulkan_pipeline_compile(sxt_vulkan_device *device, const sxt_disp
 // Finds or makes the pipeline of a dispatch. It lives as long as the device.
 sxt_result sxt_vulkan_pipeline_get(sxt_vulkan_device *device, const sxt_dispatch *dispatch,
                                    sxt_vulkan_pipeline **out_pipeline);
+
+// ── Descriptor sets (descriptors.c) ──
+
+// Pools, as many as a recording needs; NULL is none.
+typedef struct sxt_vulkan_sets sxt_vulkan_sets;
+
+// A dispatch's set, and where the stretch of uniform memory lies that belongs to it.
+typedef struct sxt_vulkan_set {
+    VkDescriptorSet handle;
+    sxt_buffer *uniforms; // may be NULL if the dispatch has neither addresses nor params
+    uint32_t offset;
+} sxt_vulkan_set;
+
+// The runtime's buffers that bindings of a plan stand for, beside those of the device.
+typedef struct sxt_vulkan_own_buffers {
+    sxt_buffer *table, *scratch;
+} sxt_vulkan_own_buffers;
+
+// Takes a set, from a new pool if need be. The dispatch's pipeline must be there already.
+sxt_result sxt_vulkan_set_allocate(sxt_vulkan_device *device, sxt_vulkan_sets **pools, const sxt_dispatch *dispatch,
+                                   sxt_vulkan_set *out_set);
+void sxt_vulkan_set_write(sxt_vulkan_device *device, const sxt_dispatch *dispatch, const sxt_vulkan_own_buffers *own,
+                          const sxt_vulkan_set *set);
+// Gives all sets back. The device must be done with them.
+sxt_result sxt_vulkan_sets_reset(sxt_vulkan_device *device, sxt_vulkan_sets *pools);
+void sxt_vulkan_sets_destroy(sxt_vulkan_device *device, sxt_vulkan_sets *pools);
 
 // ── Device, queue (device.c, queue.c) ──
 
@@ -206,6 +237,7 @@ sxt_result sxt_vulkan_pipeline_get(sxt_vulkan_device *device, const sxt_dispatch
     X(vkCmdBindPipeline)                                                                                               \
     X(vkCmdCopyBuffer)                                                                                                 \
     X(vkCmdDispatch)                                                                                                   \
+    X(vkCmdFillBuffer)                                                                                                 \
     X(vkCmdPipelineBarrier)                                                                                            \
     X(vkCmdPushConstants)                                                                                              \
     X(vkCmdResetQueryPool)                                                                                             \
@@ -242,7 +274,7 @@ sxt_result sxt_vulkan_pipeline_get(sxt_vulkan_device *device, const sxt_dispatch
     X(vkUpdateDescriptorSets)                                                                                          \
     X(vkWaitSemaphores)
 
-// Copies through staging memory, for memory that the host does not see. One at a time.
+// Copies through staging memory, for memory that the host does not see, and of the fault word. One at a time.
 typedef struct sxt_vulkan_transfer {
     pthread_mutex_t lock; // guards the rest, and is held during a whole copy
     VkBuffer staging;
@@ -282,6 +314,8 @@ struct sxt_vulkan_device {
     sxt_vulkan_pipelines pipelines;
     // For bindings that a shader declares and will not touch. Read and written apart, so that no tool sees a hazard.
     sxt_buffer *dummy_read, *dummy_written;
+    sxt_buffer *faults;      // of all work: where atomics are fast, which may not be where the host can see
+    sxt_buffer *faults_seen; // the host's copy
 
     pthread_mutex_t tables_lock;
     sxt_vulkan_table *tables;
@@ -294,7 +328,7 @@ static inline sxt_vulkan_device *sxt_vulkan_device_of(sxt_device *device) {
 }
 
 // Like the calls of vulkan.h, through the given loader instead of the system's: for tests that stand in for a driver.
-sxt_result sxt_vulkan_list_through(PFN_vkGetInstanceProcAddr get_proc, const sxt_logger *logger, const char *disable,
+sxt_result sxt_vulkan_list_through(PFN_vkGetInstanceProcAddr get_proc, const sxt_device_params *params,
                                    sxt_device_info *infos, uint32_t capacity, uint32_t *out_count);
 sxt_result sxt_vulkan_open_through(PFN_vkGetInstanceProcAddr get_proc, const sxt_backend *backend,
                                    const sxt_device_params *params, uint32_t index, sxt_device **out_device);
@@ -337,6 +371,9 @@ sxt_result sxt_vulkan_memory_init(sxt_vulkan_device *device);
 void sxt_vulkan_memory_finish(sxt_vulkan_device *device);
 // Frees what the graveyard holds and the device has passed; with `all`, everything.
 void sxt_vulkan_memory_collect(sxt_vulkan_device *device, bool all);
+
+// Memory that the host writes, once, and every workgroup reads.
+sxt_result sxt_vulkan_uniforms_create(sxt_vulkan_device *device, uint64_t bytes, sxt_buffer **out_buffer);
 
 void sxt_vulkan_transfer_finish(sxt_vulkan_device *device);
 

@@ -112,8 +112,9 @@ static bool empty_graveyard(sxt_vulkan_device *device) {
     return !empty && sxt_vulkan_wait(&device->base, atomic_load(&device->submitted), UINT64_MAX) == SXT_OK;
 }
 
-sxt_result sxt_vulkan_buffer_create(sxt_device *base, const sxt_buffer_desc *desc, sxt_buffer **out_buffer) {
-    sxt_vulkan_device *device = sxt_vulkan_device_of(base);
+static sxt_result create_buffer(sxt_vulkan_device *device, const sxt_buffer_desc *desc,
+                                const VmaAllocationCreateInfo *how, sxt_buffer **out_buffer) {
+    sxt_device *base = &device->base;
     *out_buffer = NULL;
     const sxt_result result = sxt_vulkan_check(device);
     if (result != SXT_OK) return result;
@@ -138,11 +139,10 @@ sxt_result sxt_vulkan_buffer_create(sxt_device *base, const sxt_buffer_desc *des
         .usage = usage,
         .sharingMode = VK_SHARING_MODE_EXCLUSIVE,
     };
-    const VmaAllocationCreateInfo how = allocation_info(&base->info.caps, desc->memory);
     VmaAllocationInfo made;
-    VkResult vk = vmaCreateBuffer(device->allocator, &info, &how, &buffer->handle, &buffer->allocation, &made);
+    VkResult vk = vmaCreateBuffer(device->allocator, &info, how, &buffer->handle, &buffer->allocation, &made);
     if (vk == VK_ERROR_OUT_OF_DEVICE_MEMORY && empty_graveyard(device))
-        vk = vmaCreateBuffer(device->allocator, &info, &how, &buffer->handle, &buffer->allocation, &made);
+        vk = vmaCreateBuffer(device->allocator, &info, how, &buffer->handle, &buffer->allocation, &made);
     if (vk < 0) {
         free(buffer);
         return sxt_vulkan_device_fail(device, "vmaCreateBuffer", vk);
@@ -157,6 +157,23 @@ sxt_result sxt_vulkan_buffer_create(sxt_device *base, const sxt_buffer_desc *des
     atomic_fetch_add(&device->live_buffers, 1);
     *out_buffer = &buffer->base;
     return SXT_OK;
+}
+
+sxt_result sxt_vulkan_buffer_create(sxt_device *base, const sxt_buffer_desc *desc, sxt_buffer **out_buffer) {
+    const VmaAllocationCreateInfo how = allocation_info(&base->info.caps, desc->memory);
+    return create_buffer(sxt_vulkan_device_of(base), desc, &how, out_buffer);
+}
+
+// Device memory that the host can write through PCIe, where there is such: else each workgroup would read through it.
+sxt_result sxt_vulkan_uniforms_create(sxt_vulkan_device *device, uint64_t bytes, sxt_buffer **out_buffer) {
+    const sxt_buffer_desc desc = {.bytes = bytes, .name = "sextant uniforms"};
+    const VmaAllocationCreateInfo how = {
+        .flags = VMA_ALLOCATION_CREATE_HOST_ACCESS_SEQUENTIAL_WRITE_BIT | VMA_ALLOCATION_CREATE_MAPPED_BIT,
+        .usage = VMA_MEMORY_USAGE_AUTO_PREFER_DEVICE,
+        .requiredFlags = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
+        .preferredFlags = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
+    };
+    return create_buffer(device, &desc, &how, out_buffer);
 }
 
 void sxt_vulkan_buffer_destroy(sxt_buffer *base) {

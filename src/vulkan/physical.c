@@ -25,6 +25,27 @@ static const char *type_name(VkPhysicalDeviceType type) {
     }
 }
 
+// What attention in plain f32 is taken to reach, in operations a second. Estimated too low, work is cut more finely
+// than need be, which costs some microseconds a cut; too high, a dispatch takes longer than its budget. So it is a
+// fifth of the peak of about the slowest device of its kind that people still use: a GTX 1050 (1.8e12) of the discrete
+// ones, an Adreno 610 (2.7e11) of the integrated ones. What is behind a virtual GPU nobody tells. A CPU: what kernels
+// meant for GPUs reach on llvmpipe with two cores.
+static double assumed_flops(VkPhysicalDeviceType type) {
+    switch (type) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
+        return 3e11;
+    case VK_PHYSICAL_DEVICE_TYPE_CPU:
+        return 5e9;
+    default:
+        return 5e10;
+    }
+}
+
+uint64_t sxt_vulkan_dispatch_flops(VkPhysicalDeviceType type, uint32_t budget_us) {
+    if (budget_us == 0 && type == VK_PHYSICAL_DEVICE_TYPE_CPU) return 0;
+    return (uint64_t)(assumed_flops(type) * 1e-6 * (budget_us == 0 ? 100000 : budget_us));
+}
+
 // Where the driver says nothing of its version, the number, in the encoding that most use.
 static void name_driver(const char *name, const char *version, sxt_vulkan_physical *physical) {
     char *out = physical->info.driver;
@@ -204,6 +225,7 @@ void sxt_vulkan_physical_query(const sxt_vulkan_instance *instance, VkPhysicalDe
     instance->vkGetPhysicalDeviceProperties(handle, &first);
     *out_physical = (sxt_vulkan_physical){
         .handle = handle,
+        .type = first.deviceType,
         .api_version = first.apiVersion < instance->api_version ? first.apiVersion : instance->api_version,
         .driver_version = first.driverVersion,
         .info = {.kind = SXT_DEVICE_VULKAN,
@@ -263,6 +285,7 @@ void sxt_vulkan_physical_query(const sxt_vulkan_instance *instance, VkPhysicalDe
     // A driver that claims 1.2 and offers less than 1.0 asks for is broken; plans rest on these.
     const sxt_caps *caps = &info->caps;
     if (caps->max_invocations < 128 || caps->max_group_size_x < 128 || caps->shared_bytes < 16384 ||
+        caps->max_group_count[0] < 65535 || caps->max_group_count[1] < 65535 || caps->max_group_count[2] < 65535 ||
         caps->push_bytes < SXT_MAX_PUSH || caps->storage_range < UINT64_C(128) << 20 || caps->storage_align == 0 ||
         caps->storage_align > 256) {
         info->compiles = false;

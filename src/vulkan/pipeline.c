@@ -86,7 +86,7 @@ void sxt_vulkan_pipelines_finish(sxt_vulkan_device *device) {
             pipeline = next;
         }
     }
-    for (uint32_t i = 0; i <= SXT_MAX_BINDINGS; i++) {
+    for (uint32_t i = 0; i < SXT_VULKAN_LAYOUTS; i++) {
         if (pipelines->layouts[i] != VK_NULL_HANDLE)
             device->vk.vkDestroyPipelineLayout(device->handle, pipelines->layouts[i], NULL);
         if (pipelines->set_layouts[i] != VK_NULL_HANDLE)
@@ -114,24 +114,30 @@ static sxt_vulkan_pipeline *find(sxt_vulkan_pipelines *pipelines, uint32_t bucke
     return pipeline;
 }
 
+static VkDescriptorSetLayoutBinding layout_binding(uint32_t binding, VkDescriptorType type) {
+    return (VkDescriptorSetLayoutBinding){
+        .binding = binding,
+        .descriptorType = type,
+        .descriptorCount = 1,
+        .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
+    };
+}
+
 // Under the compile lock; recording threads read a layout only after they have found a pipeline that needs it.
 static sxt_result create_layouts(sxt_vulkan_device *device, uint32_t layout) {
     sxt_vulkan_pipelines *pipelines = &device->pipelines;
     sxt_result result = SXT_OK;
     if (pipelines->set_layouts[layout] == VK_NULL_HANDLE) {
-        const bool by_address = layout == 0;
-        const uint32_t binding_count = by_address ? 1 : layout;
-        VkDescriptorSetLayoutBinding bindings[SXT_MAX_BINDINGS];
-        for (uint32_t i = 0; i < binding_count; i++)
-            bindings[i] = (VkDescriptorSetLayoutBinding){
-                .binding = i,
-                .descriptorType = by_address ? VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER : VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-                .descriptorCount = 1,
-                .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
-            };
+        const uint32_t buffers = layout / 2;
+        uint32_t count = 0;
+        VkDescriptorSetLayoutBinding bindings[SXT_MAX_BINDINGS + 1];
+        for (; count < buffers; count++)
+            bindings[count] = layout_binding(count, VK_DESCRIPTOR_TYPE_STORAGE_BUFFER);
+        if (buffers == 0) bindings[count++] = layout_binding(0, VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER);
+        if (layout % 2 > 0) bindings[count++] = layout_binding(SXT_PARAMS_BINDING, VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER);
         const VkDescriptorSetLayoutCreateInfo info = {
             .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
-            .bindingCount = binding_count,
+            .bindingCount = count,
             .pBindings = bindings,
         };
         SXT_VK(device, vkCreateDescriptorSetLayout(device->handle, &info, NULL, &pipelines->set_layouts[layout]));
@@ -229,6 +235,7 @@ sxt_result sxt_vulkan_pipeline_get(sxt_vulkan_device *device, const sxt_dispatch
     const sxt_caps *caps = &device->base.info.caps;
     assert((unsigned)dispatch->shader < sxt_shader_count && dispatch->spec_count <= SXT_MAX_SPEC);
     assert(dispatch->binding_count > 0 && dispatch->binding_count <= SXT_MAX_BINDINGS);
+    assert(dispatch->param_bytes <= SXT_MAX_PARAMS);
     assert(dispatch->by_address ? caps->buffer_address : dispatch->binding_count <= caps->storage_buffers);
     assert(dispatch->subgroup_size == 0 || dispatch->subgroup_size == caps->subgroup_size ||
            (caps->subgroup_size_control && dispatch->subgroup_size >= caps->subgroup_min &&

@@ -8,13 +8,21 @@
 #include "interface/common.h"
 #include "sxt_shaders.h"
 
-enum { SXT_MAX_BINDINGS = SXT_ADDRESS_SLOTS, SXT_MAX_SPEC = 28, SXT_MAX_PUSH = 128, SXT_MAX_DISPATCHES = 2, SXT_MAX_TABLE_KEY = 128 };
+enum {
+    SXT_MAX_BINDINGS = SXT_ADDRESS_SLOTS,
+    SXT_MAX_SPEC = 28,
+    SXT_MAX_PUSH = 128,
+    SXT_MAX_PARAMS = 128,
+    SXT_MAX_DISPATCHES = 2,
+    SXT_MAX_TABLE_KEY = 128
+};
 
 typedef enum sxt_binding_kind {
     SXT_BINDING_NONE = 0, // the shader declares it and will not touch it: any buffer does
     SXT_BINDING_BUFFER,
     SXT_BINDING_TABLE,   // the plan's table
     SXT_BINDING_SCRATCH, // a range of the plan's scratch memory
+    SXT_BINDING_FAULTS,  // the device's fault word: touched by atomics alone, so that it makes no hazard
 } sxt_binding_kind;
 
 typedef struct sxt_binding {
@@ -46,12 +54,18 @@ typedef struct sxt_dispatch {
     sxt_binding bindings[SXT_MAX_BINDINGS];
     uint32_t push_bytes;
     uint8_t push[SXT_MAX_PUSH];
+    // What push constants have no room for: a uniform buffer (std140, scalars alone) at binding SXT_PARAMS_BINDING.
+    uint32_t param_bytes; // 0: none, and the shader declares none
+    uint8_t params[SXT_MAX_PARAMS];
     uint32_t groups[3];
 } sxt_dispatch;
 
 typedef struct sxt_plan {
     char variant[96]; // for logs: kernel and geometry
     uint32_t dispatch_count; // 0: nothing to do
+    // With more than one part all dispatches are recorded, in order, once for each; the first word of their push
+    // constants is the part's number.
+    uint32_t parts;
     uint64_t scratch_bytes;  // of device memory, beside the tensors
     sxt_dispatch dispatches[SXT_MAX_DISPATCHES];
     sxt_table table;

@@ -1,8 +1,8 @@
 // Ahead of time: pipelines, table, and the driver's compiler.
 //
 // Some drivers compile at the first dispatch (lavapipe takes up to a second there). A dispatch of the plan itself would
-// touch the caller's data, so a dry one is run instead: push constants that are all zero, nothing bound but dummies,
-// one workgroup. Every kernel keeps this convention: all push constants zero = no work, and no access to memory.
+// touch the caller's data, so a dry one is run instead: push constants and params that are all zero, nothing bound but
+// dummies, one workgroup. Every kernel keeps this convention: all push constants zero = no work, no access to memory.
 #include <string.h>
 
 #include "vulkan/internal.h"
@@ -13,6 +13,7 @@ static void make_dry(const sxt_dispatch *dispatch, sxt_plan *out_plan) {
     for (uint32_t i = 0; i < dry->binding_count; i++)
         dry->bindings[i] = (sxt_binding){.kind = SXT_BINDING_NONE, .written = dispatch->bindings[i].written};
     memset(dry->push, 0, sizeof dry->push);
+    memset(dry->params, 0, sizeof dry->params);
     dry->groups[0] = dry->groups[1] = dry->groups[2] = 1;
 }
 

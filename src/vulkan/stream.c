@@ -8,21 +8,13 @@
 
 #include "vulkan/internal.h"
 
-enum { SETS_PER_POOL = 64, LARGEST_QUEUE = 64 };
-enum { ADDRESS_BYTES = 256 }; // of a set's uniform buffer: the largest minUniformBufferOffsetAlignment that there is
-
-typedef struct descriptor_pool {
-    struct descriptor_pool *next;
-    VkDescriptorPool handle;
-    sxt_buffer *addresses; // a piece for each set; NULL until the first that wants one
-    uint32_t sets_left;
-} descriptor_pool;
+enum { LARGEST_QUEUE = 64 };
 
 typedef struct slot {
     struct slot *next;
     VkCommandPool pool;
     VkCommandBuffer commands;
-    descriptor_pool *descriptors;
+    sxt_vulkan_sets *sets;
     VkQueryPool queries;
     uint32_t timestamps;
     uint64_t ticket; // 0: never submitted
@@ -35,7 +27,7 @@ typedef struct sxt_vulkan_stream {
     uint32_t other_count;
     const slot *latest; // one of the others: the last submission, if it was not empty
     sxt_hazards hazards;
-    sxt_buffer *scratch; // for plans that want it, one after the other; NULL until the first
+    sxt_buffer *scratch;         // for plans that want it, one after the other; NULL until the first
     sxt_vulkan_buffer *outgrown; // scratch that the current recording may use still
 } sxt_vulkan_stream;
 
@@ -59,13 +51,7 @@ sxt_result sxt_vulkan_stream_create(sxt_device *device, sxt_stream **out_stream)
 static void recording_destroy(sxt_vulkan_device *device, slot *recording) {
     if (recording == NULL) return;
     const bool foreign = sxt_vulkan_foreign(device);
-    for (descriptor_pool *pool = recording->descriptors; pool != NULL;) {
-        descriptor_pool *next = pool->next;
-        if (!foreign) device->vk.vkDestroyDescriptorPool(device->handle, pool->handle, NULL);
-        sxt_vulkan_buffer_destroy(pool->addresses);
-        free(pool);
-        pool = next;
-    }
+    sxt_vulkan_sets_destroy(device, recording->sets);
     if (!foreign && recording->queries != VK_NULL_HANDLE)
         device->vk.vkDestroyQueryPool(device->handle, recording->queries, NULL);
     if (!foreign && recording->pool != VK_NULL_HANDLE)
@@ -101,10 +87,8 @@ error:
 static sxt_result recording_reset(sxt_vulkan_device *device, slot *recording) {
     sxt_result result = SXT_OK;
     SXT_VK(device, vkResetCommandPool(device->handle, recording->pool, 0));
-    for (descriptor_pool *pool = recording->descriptors; pool != NULL; pool = pool->next) {
-        SXT_VK(device, vkResetDescriptorPool(device->handle, pool->handle, 0));
-        pool->sets_left = SETS_PER_POOL;
-    }
+    result = sxt_vulkan_sets_reset(device, recording->sets);
+    if (result != SXT_OK) goto error;
     recording->timestamps = 0;
     recording->ticket = 0;
 error:
@@ -224,137 +208,8 @@ error:
 
 typedef struct prepared {
     sxt_vulkan_pipeline *pipeline;
-    VkDescriptorSet set;
-    sxt_buffer *addresses; // and where in it the set's piece lies
-    uint32_t addresses_offset;
+    sxt_vulkan_set set;
 } prepared;
-
-static sxt_result add_descriptor_pool(sxt_vulkan_device *device, slot *recording) {
-    sxt_result result = SXT_OK;
-    descriptor_pool *pool = calloc(1, sizeof *pool);
-    if (pool == NULL) return SXT_ERROR_OUT_OF_MEMORY;
-    const VkDescriptorPoolSize sizes[] = {
-        {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, SETS_PER_POOL * SXT_MAX_BINDINGS},
-        {VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER, SETS_PER_POOL},
-    };
-    const VkDescriptorPoolCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
-        .maxSets = SETS_PER_POOL,
-        .poolSizeCount = 2,
-        .pPoolSizes = sizes,
-    };
-    SXT_VK(device, vkCreateDescriptorPool(device->handle, &info, NULL, &pool->handle));
-    pool->sets_left = SETS_PER_POOL;
-    pool->next = recording->descriptors;
-    recording->descriptors = pool;
-    return SXT_OK;
-error:
-    free(pool);
-    return result;
-}
-
-static sxt_result allocate_set(sxt_vulkan_device *device, slot *recording, const sxt_dispatch *dispatch,
-                               prepared *out_with) {
-    sxt_result result = SXT_OK;
-    descriptor_pool *pool = recording->descriptors;
-    while (pool != NULL && pool->sets_left == 0)
-        pool = pool->next;
-    if (pool == NULL) {
-        result = add_descriptor_pool(device, recording);
-        if (result != SXT_OK) return result;
-        pool = recording->descriptors;
-        assert(pool != NULL);
-    }
-    if (dispatch->by_address && pool->addresses == NULL) {
-        const sxt_buffer_desc desc = {
-            .bytes = SETS_PER_POOL * ADDRESS_BYTES, .memory = SXT_MEMORY_HOST, .name = "sextant addresses"};
-        result = sxt_vulkan_buffer_create(&device->base, &desc, &pool->addresses);
-        if (result != SXT_OK) return result;
-    }
-    const VkDescriptorSetAllocateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
-        .descriptorPool = pool->handle,
-        .descriptorSetCount = 1,
-        .pSetLayouts = &device->pipelines.set_layouts[sxt_vulkan_layout(dispatch)],
-    };
-    SXT_VK(device, vkAllocateDescriptorSets(device->handle, &info, &out_with->set));
-    pool->sets_left--;
-    out_with->addresses = pool->addresses;
-    out_with->addresses_offset = pool->sets_left * ADDRESS_BYTES;
-error:
-    return result;
-}
-
-// The runtime's own buffers that a plan's bindings stand for.
-typedef struct own_buffers {
-    sxt_buffer *table, *scratch;
-} own_buffers;
-
-// The buffer and range behind a binding.
-static const sxt_vulkan_buffer *resolve_binding(const sxt_vulkan_device *device, const sxt_binding *binding,
-                                                const own_buffers *own, uint64_t *out_offset, uint64_t *out_bytes) {
-    *out_offset = 0;
-    *out_bytes = VK_WHOLE_SIZE;
-    if (binding->kind == SXT_BINDING_BUFFER || binding->kind == SXT_BINDING_SCRATCH) {
-        sxt_buffer *whole = binding->kind == SXT_BINDING_BUFFER ? binding->buffer : own->scratch;
-        const sxt_vulkan_buffer *buffer = sxt_vulkan_buffer_of(whole);
-        assert(whole->device == &device->base && binding->bytes > 0);
-        assert(binding->offset + binding->bytes <= buffer->padded_bytes);
-        assert(binding->offset % device->base.info.caps.storage_align == 0);
-        *out_offset = binding->offset;
-        *out_bytes = binding->bytes;
-        return buffer;
-    }
-    assert(binding->kind == SXT_BINDING_NONE || own->table != NULL);
-    sxt_buffer *whole = binding->kind == SXT_BINDING_TABLE ? own->table
-                        : binding->written                 ? device->dummy_written
-                                                           : device->dummy_read;
-    return sxt_vulkan_buffer_of(whole);
-}
-
-static void write_addresses(sxt_vulkan_device *device, const sxt_dispatch *dispatch, const own_buffers *own,
-                            const prepared *with) {
-    uint64_t addresses[SXT_MAX_BINDINGS] = {0}, offset, bytes;
-    for (uint32_t i = 0; i < dispatch->binding_count; i++) {
-        const sxt_vulkan_buffer *buffer = resolve_binding(device, &dispatch->bindings[i], own, &offset, &bytes);
-        addresses[i] = buffer->address + offset;
-    }
-    memcpy((char *)with->addresses->mapped + with->addresses_offset, addresses, sizeof addresses);
-    const VkDescriptorBufferInfo where = {sxt_vulkan_buffer_of(with->addresses)->handle, with->addresses_offset,
-                                          sizeof addresses};
-    const VkWriteDescriptorSet write = {
-        .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
-        .dstSet = with->set,
-        .descriptorCount = 1,
-        .descriptorType = VK_DESCRIPTOR_TYPE_UNIFORM_BUFFER,
-        .pBufferInfo = &where,
-    };
-    device->vk.vkUpdateDescriptorSets(device->handle, 1, &write, 0, NULL);
-}
-
-static void write_set(sxt_vulkan_device *device, const sxt_dispatch *dispatch, const own_buffers *own,
-                      const prepared *with) {
-    if (dispatch->by_address) {
-        write_addresses(device, dispatch, own, with);
-        return;
-    }
-    VkDescriptorBufferInfo buffers[SXT_MAX_BINDINGS];
-    VkWriteDescriptorSet writes[SXT_MAX_BINDINGS];
-    for (uint32_t i = 0; i < dispatch->binding_count; i++) {
-        VkDescriptorBufferInfo *info = &buffers[i];
-        info->buffer = resolve_binding(device, &dispatch->bindings[i], own, &info->offset, &info->range)->handle;
-        assert(info->range == VK_WHOLE_SIZE || info->range <= device->base.info.caps.storage_range);
-        writes[i] = (VkWriteDescriptorSet){
-            .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
-            .dstSet = with->set,
-            .dstBinding = i,
-            .descriptorCount = 1,
-            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-            .pBufferInfo = info,
-        };
-    }
-    device->vk.vkUpdateDescriptorSets(device->handle, dispatch->binding_count, writes, 0, NULL);
-}
 
 static bool needs_barrier(sxt_vulkan_stream *stream, const sxt_dispatch *dispatch) {
     sxt_hazard_range ranges[SXT_MAX_BINDINGS];
@@ -362,7 +217,8 @@ static bool needs_barrier(sxt_vulkan_stream *stream, const sxt_dispatch *dispatc
     for (uint32_t i = 0; i < dispatch->binding_count; i++) {
         const sxt_binding *binding = &dispatch->bindings[i];
         const bool scratch = binding->kind == SXT_BINDING_SCRATCH;
-        if (binding->kind != SXT_BINDING_BUFFER && !scratch) continue; // no shader writes a table
+        // No shader writes a table, and none does but atomics on faults.
+        if (binding->kind != SXT_BINDING_BUFFER && !scratch) continue;
         ranges[count++] = (sxt_hazard_range){
             .buffer = scratch ? stream->scratch : binding->buffer,
             .begin = binding->hazard_offset,
@@ -378,7 +234,7 @@ static bool is_empty(const sxt_dispatch *dispatch) {
 }
 
 static void record_dispatch(sxt_vulkan_device *device, sxt_vulkan_stream *stream, const sxt_dispatch *dispatch,
-                            const prepared *with) {
+                            const prepared *with, uint32_t part, uint32_t parts) {
     const VkCommandBuffer commands = stream->current->commands;
     const VkPipelineLayout layout = device->pipelines.layouts[sxt_vulkan_layout(dispatch)];
     if (needs_barrier(stream, dispatch)) {
@@ -391,10 +247,13 @@ static void record_dispatch(sxt_vulkan_device *device, sxt_vulkan_stream *stream
                                         VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, 0, 1, &barrier, 0, NULL, 0, NULL);
     }
     device->vk.vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, with->pipeline->handle);
-    device->vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &with->set, 0, NULL);
+    device->vk.vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, layout, 0, 1, &with->set.handle, 0,
+                                       NULL);
+    uint8_t push[SXT_MAX_PUSH];
+    memcpy(push, dispatch->push, dispatch->push_bytes);
+    if (parts > 1) memcpy(push, &part, sizeof part);
     if (dispatch->push_bytes > 0)
-        device->vk.vkCmdPushConstants(commands, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, dispatch->push_bytes,
-                                      dispatch->push);
+        device->vk.vkCmdPushConstants(commands, layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, dispatch->push_bytes, push);
     device->vk.vkCmdDispatch(commands, dispatch->groups[0], dispatch->groups[1], dispatch->groups[2]);
 }
 
@@ -417,7 +276,7 @@ sxt_result sxt_vulkan_stream_run(sxt_stream *base, const sxt_plan *plan) {
     sxt_vulkan_stream *stream = stream_of(base);
     sxt_vulkan_device *device = sxt_vulkan_device_of(base->device);
     prepared with[SXT_MAX_DISPATCHES];
-    own_buffers own = {0};
+    sxt_vulkan_own_buffers own = {0};
     assert(plan->dispatch_count <= SXT_MAX_DISPATCHES);
     sxt_result result = sxt_vulkan_check(device);
     if (result != SXT_OK || plan->dispatch_count == 0) return result;
@@ -429,16 +288,16 @@ sxt_result sxt_vulkan_stream_run(sxt_stream *base, const sxt_plan *plan) {
     for (uint32_t i = 0; i < plan->dispatch_count && result == SXT_OK; i++) {
         const sxt_dispatch *dispatch = &plan->dispatches[i];
         result = sxt_vulkan_pipeline_get(device, dispatch, &with[i].pipeline);
-        if (result == SXT_OK) result = allocate_set(device, stream->current, dispatch, &with[i]);
+        if (result == SXT_OK) result = sxt_vulkan_set_allocate(device, &stream->current->sets, dispatch, &with[i].set);
     }
     if (result != SXT_OK) return result;
     own.scratch = stream->scratch;
-    for (uint32_t i = 0; i < plan->dispatch_count; i++) {
-        const sxt_dispatch *dispatch = &plan->dispatches[i];
-        if (is_empty(dispatch)) continue;
-        write_set(device, dispatch, &own, &with[i]);
-        record_dispatch(device, stream, dispatch, &with[i]);
-    }
+    for (uint32_t i = 0; i < plan->dispatch_count; i++)
+        if (!is_empty(&plan->dispatches[i])) sxt_vulkan_set_write(device, &plan->dispatches[i], &own, &with[i].set);
+    for (uint32_t part = 0; part == 0 || part < plan->parts; part++)
+        for (uint32_t i = 0; i < plan->dispatch_count; i++)
+            if (!is_empty(&plan->dispatches[i]))
+                record_dispatch(device, stream, &plan->dispatches[i], &with[i], part, plan->parts);
     return SXT_OK;
 }
 

@@ -1,4 +1,4 @@
-// Host to device and back: at once where memory is mapped, else in pieces through staging memory.
+// Host to device and back: at once where memory is mapped, else in pieces through staging memory. And the fault word.
 #include <string.h>
 
 #include "vulkan/internal.h"
@@ -6,25 +6,9 @@
 // Large enough to hide the cost of a submission, small enough to be nobody's worry.
 enum { STAGING_BYTES = 16 << 20 };
 
-static sxt_result create_staging(sxt_vulkan_device *device) {
+static sxt_result create_commands(sxt_vulkan_device *device) {
     sxt_vulkan_transfer *transfer = &device->transfer;
     sxt_result result = SXT_OK;
-    const VkBufferCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
-        .size = STAGING_BYTES,
-        .usage = VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
-    };
-    const VmaAllocationCreateInfo how = {
-        .flags = VMA_ALLOCATION_CREATE_HOST_ACCESS_RANDOM_BIT | VMA_ALLOCATION_CREATE_MAPPED_BIT,
-        .usage = VMA_MEMORY_USAGE_AUTO_PREFER_HOST,
-    };
-    if (transfer->staging == VK_NULL_HANDLE) {
-        VmaAllocationInfo made;
-        const VkResult vk =
-            vmaCreateBuffer(device->allocator, &info, &how, &transfer->staging, &transfer->allocation, &made);
-        if (vk < 0) return sxt_vulkan_device_fail(device, "vmaCreateBuffer", vk);
-        transfer->mapped = made.pMappedData;
-    }
     if (transfer->pool == VK_NULL_HANDLE) {
         const VkCommandPoolCreateInfo pool = {
             .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
@@ -46,6 +30,26 @@ error:
     return result;
 }
 
+static sxt_result create_staging(sxt_vulkan_device *device) {
+    sxt_vulkan_transfer *transfer = &device->transfer;
+    if (transfer->staging != VK_NULL_HANDLE) return SXT_OK;
+    const VkBufferCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
+        .size = STAGING_BYTES,
+        .usage = VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+    };
+    const VmaAllocationCreateInfo how = {
+        .flags = VMA_ALLOCATION_CREATE_HOST_ACCESS_RANDOM_BIT | VMA_ALLOCATION_CREATE_MAPPED_BIT,
+        .usage = VMA_MEMORY_USAGE_AUTO_PREFER_HOST,
+    };
+    VmaAllocationInfo made;
+    const VkResult vk =
+        vmaCreateBuffer(device->allocator, &info, &how, &transfer->staging, &transfer->allocation, &made);
+    if (vk < 0) return sxt_vulkan_device_fail(device, "vmaCreateBuffer", vk);
+    transfer->mapped = made.pMappedData;
+    return SXT_OK;
+}
+
 void sxt_vulkan_transfer_finish(sxt_vulkan_device *device) {
     sxt_vulkan_transfer *transfer = &device->transfer;
     if (transfer->pool != VK_NULL_HANDLE) device->vk.vkDestroyCommandPool(device->handle, transfer->pool, NULL);
@@ -53,24 +57,40 @@ void sxt_vulkan_transfer_finish(sxt_vulkan_device *device) {
         vmaDestroyBuffer(device->allocator, transfer->staging, transfer->allocation);
 }
 
-// Copies and waits until it is done.
-static sxt_result copy(sxt_vulkan_device *device, VkBuffer from, VkBuffer to, const VkBufferCopy *region) {
+static sxt_result begin(sxt_vulkan_device *device) {
     sxt_vulkan_transfer *transfer = &device->transfer;
-    sxt_result result = SXT_OK;
-    const VkCommandBufferBeginInfo begin = {
+    const VkCommandBufferBeginInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
         .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
     };
+    // Where the last wait failed, commands and staging may still be in use.
+    sxt_result result = sxt_vulkan_wait(&device->base, transfer->ticket, UINT64_MAX);
+    if (result == SXT_OK) result = create_commands(device);
+    if (result != SXT_OK) return result;
     SXT_VK(device, vkResetCommandPool(device->handle, transfer->pool, 0));
-    SXT_VK(device, vkBeginCommandBuffer(transfer->commands, &begin));
+    SXT_VK(device, vkBeginCommandBuffer(transfer->commands, &info));
     sxt_vulkan_begin_barrier(device, transfer->commands);
-    device->vk.vkCmdCopyBuffer(transfer->commands, from, to, 1, region);
+error:
+    return result;
+}
+
+// Submits, and waits until it is done.
+static sxt_result finish(sxt_vulkan_device *device) {
+    sxt_vulkan_transfer *transfer = &device->transfer;
+    sxt_result result = SXT_OK;
     sxt_vulkan_end_barrier(device, transfer->commands);
     SXT_VK(device, vkEndCommandBuffer(transfer->commands));
     result = sxt_vulkan_submit(device, transfer->commands, &transfer->ticket);
     if (result == SXT_OK) result = sxt_vulkan_wait(&device->base, transfer->ticket, UINT64_MAX);
 error:
     return result;
+}
+
+static sxt_result copy(sxt_vulkan_device *device, VkBuffer from, VkBuffer to, const VkBufferCopy *region) {
+    const sxt_result result = begin(device);
+    if (result != SXT_OK) return result;
+    device->vk.vkCmdCopyBuffer(device->transfer.commands, from, to, 1, region);
+    return finish(device);
 }
 
 static sxt_result sync_staging(sxt_vulkan_device *device, bool flush, uint64_t bytes) {
@@ -89,7 +109,6 @@ static sxt_result stage(sxt_vulkan_buffer *buffer, uint64_t offset, const uint8_
     const sxt_result usable = sxt_vulkan_check(device); // before the lock, which a fork may have copied taken
     if (usable != SXT_OK || bytes == 0) return usable;
     pthread_mutex_lock(&transfer->lock);
-    // Where the last wait failed, staging may still be in use.
     sxt_result result = sxt_vulkan_wait(&device->base, transfer->ticket, UINT64_MAX);
     if (result == SXT_OK) result = create_staging(device);
     for (uint64_t done = 0; done < bytes && result == SXT_OK;) {
@@ -127,5 +146,28 @@ sxt_result sxt_vulkan_buffer_read(sxt_buffer *buffer, uint64_t offset, void *out
     if (buffer->mapped == NULL) return stage(sxt_vulkan_buffer_of(buffer), offset, NULL, out_data, bytes);
     const sxt_result result = begin_mapped(buffer->device);
     if (result == SXT_OK && bytes > 0) memcpy(out_data, (const uint8_t *)buffer->mapped + offset, bytes);
+    return result;
+}
+
+// In one submission, so that no fault of work submitted meanwhile is lost between the copy and the clearing.
+sxt_result sxt_vulkan_faults(sxt_device *base, bool clear, uint32_t *out_faults) {
+    sxt_vulkan_device *device = sxt_vulkan_device_of(base);
+    sxt_result result = sxt_vulkan_check(device);
+    if (result != SXT_OK) return result;
+    const VkBufferCopy word = {.size = sizeof *out_faults};
+    const VkBuffer faults = sxt_vulkan_buffer_of(device->faults)->handle;
+    const VkBuffer seen = sxt_vulkan_buffer_of(device->faults_seen)->handle;
+    pthread_mutex_lock(&device->transfer.lock);
+    result = begin(device);
+    if (result == SXT_OK) {
+        device->vk.vkCmdCopyBuffer(device->transfer.commands, faults, seen, 1, &word);
+        if (clear) {
+            sxt_vulkan_begin_barrier(device, device->transfer.commands);
+            device->vk.vkCmdFillBuffer(device->transfer.commands, faults, 0, word.size, 0);
+        }
+        result = finish(device);
+    }
+    if (result == SXT_OK) memcpy(out_faults, device->faults_seen->mapped, sizeof *out_faults);
+    pthread_mutex_unlock(&device->transfer.lock);
     return result;
 }

@@ -6,7 +6,7 @@
 #include "vulkan/plan.h"
 
 // Appends every Vulkan device; with no loader or driver it logs what to install, and returns OK with none.
-sxt_result sxt_vulkan_list(const sxt_logger *logger, const char *disable, sxt_device_info *infos, uint32_t capacity,
+sxt_result sxt_vulkan_list(const sxt_device_params *params, sxt_device_info *infos, uint32_t capacity,
                            uint32_t *out_count);
 
 // Opens the device with that index in sxt_vulkan_list's order. `backend` is the table to put in the base. A device that
@@ -17,6 +17,7 @@ sxt_result sxt_vulkan_open(const sxt_backend *backend, const sxt_device_params *
 void sxt_vulkan_close(sxt_device *device);
 sxt_result sxt_vulkan_memory(sxt_device *device, uint64_t *out_used, uint64_t *out_budget);
 sxt_result sxt_vulkan_wait(sxt_device *device, uint64_t ticket, uint64_t timeout_ns);
+sxt_result sxt_vulkan_faults(sxt_device *device, bool clear, uint32_t *out_faults);
 
 sxt_result sxt_vulkan_buffer_create(sxt_device *device, const sxt_buffer_desc *desc, sxt_buffer **out_buffer);
 void sxt_vulkan_buffer_destroy(sxt_buffer *buffer);

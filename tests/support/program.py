@@ -103,6 +103,21 @@ def unpack_floats(tensor):
     return struct.unpack(f"<{len(tensor[2]) // 4}f", tensor[2])
 
 
+def codes(kind, shape, seed=0):
+    """Any bytes that are finite numbers as q8_0, q4_0 or fp8_e4m3, of `shape` values."""
+    source = random.Random(f"{seed} {shape} {kind}")
+    block, code_bytes = {"q8_0": (32, 32), "q4_0": (32, 16), "fp8_e4m3": (1, 1)}[kind]
+    parts = []
+    for _ in range(count(shape) // block):
+        if block > 1:
+            parts.append(struct.pack("<e", source.uniform(0.005, 0.02)))
+        # fp8 up to 1: sign, then exponent and mantissa below 0x38
+        parts.append(bytes(source.choice([0, 128]) + source.randrange(0x38) if block == 1 else source.randrange(256)
+                           for _ in range(code_bytes)))
+    content = b"".join(parts)
+    return "U8", [*shape[:-1], len(content) * shape[-1] // count(shape)], content
+
+
 def attention_case(tq=5, tk=5, hq=4, hk=2, d=8, dv=8, **more):
     """Tensors of a small attention case."""
     return {"q": floats([tq, hq, d], 1), "k": floats([tk, hk, d], 2), "v": floats([tk, hk, dv], 3), **more}

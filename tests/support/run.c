@@ -109,13 +109,14 @@ static void mark_outputs(sxt_test_trial *trial, const sxt_test_step *step) {
     for (uint32_t i = 0; i < ops[step->op].field_count; i++) {
         const field *f = &ops[step->op].fields[i];
         const sxt_tensor *tensor = (const sxt_tensor *)((const char *)step->desc + f->offset);
-        if (!tensor->buffer || f->byte == BYTE_KEPT) continue;
+        const uint8_t byte = f->byte == BYTE_OUTPUT && trial->partial ? BYTE_PARTIAL : f->byte;
+        if (!tensor->buffer || byte == BYTE_KEPT) continue;
         const uint32_t size = sxt_type_size(tensor->type), block = sxt_type_block(tensor->type);
         uint8_t *outputs = find_block(trial, tensor->buffer)->outputs + tensor->offset_bytes;
         for (uint64_t n = 0; n < sxt_test_count(tensor); n += block) {
             uint8_t *element = outputs + sxt_test_element(tensor, n) / block * size;
-            memset(element, f->byte == BYTE_OUTPUT ? BYTE_REST : f->byte, size);
-            element[0] = f->byte;
+            memset(element, byte == BYTE_OUTPUT ? BYTE_REST : byte, size);
+            element[0] = byte;
         }
     }
 }
@@ -125,6 +126,7 @@ static sxt_result run_side(sxt_test_trial *trial, sxt_test_side side, const sxt_
     sxt_stream *stream = trial->bench->streams[side];
     sxt_result result = SXT_OK;
     uint64_t ticket = 0;
+    result = sxt_device_faults(device, true, NULL); // of what ran before
     for (uint32_t i = 0; i < trial->block_count && result == SXT_OK; i++) {
         sxt_test_block *block = &trial->blocks[i];
         result = sxt_buffer_write(block->buffers[side], 0, block->images[SXT_TEST_INITIAL], block->bytes);
@@ -140,6 +142,7 @@ static sxt_result run_side(sxt_test_trial *trial, sxt_test_side side, const sxt_
     }
     if (result == SXT_OK) result = sxt_stream_submit(stream, &ticket);
     if (result == SXT_OK) result = sxt_device_wait(device, ticket, UINT64_MAX);
+    if (result == SXT_OK) result = sxt_device_faults(device, false, &trial->faults[side]);
     for (uint32_t i = 0; i < trial->block_count && result == SXT_OK; i++) {
         sxt_test_block *block = &trial->blocks[i];
         result = sxt_buffer_read(block->buffers[side], 0, block->images[side], block->bytes);
@@ -193,6 +196,15 @@ void sxt_test_run_op(sxt_test_trial *trial, sxt_op op, const void *desc) {
     const sxt_result result = sxt_test_run(trial, &step, 1);
     sxt_test_require(trial, result == SXT_ERROR_UNSUPPORTED ? "the device says UNSUPPORTED" : NULL);
     sxt_test_require(trial, sxt_test_check_memory(trial));
+    if (op != SXT_OP_ATTENTION) sxt_test_require(trial, sxt_test_check_faults(trial));
+}
+
+const char *sxt_test_check_faults(sxt_test_trial *trial) {
+    const uint32_t *faults = trial->faults;
+    if (trial->device_only || faults[SXT_TEST_DEVICE] == faults[SXT_TEST_REFERENCE]) return NULL;
+    snprintf(trial->problem, sizeof trial->problem, "faults are %#x on the device, and %#x on the reference",
+             faults[SXT_TEST_DEVICE], faults[SXT_TEST_REFERENCE]);
+    return trial->problem;
 }
 
 // Bytes by which an element that nobody wrote is told from all others: of a block, its scale. An fp8 number may be

@@ -54,8 +54,10 @@ typedef struct sxt_test_trial {
     sxt_test_rng rng;
     sxt_test_layout layout;
     bool device_only; // do without the reference: for large trials that compare the device with itself
+    bool partial;     // what is run may leave elements of its outputs as they were: the test knows which
     uint32_t block_count;
     sxt_test_block blocks[SXT_TEST_BLOCKS];
+    uint32_t faults[2]; // of the last run, by side: what sxt_device_faults says, which forgets all that was before a run
     char what[768];    // what is run, for messages
     char problem[512]; // what the last check found
 } sxt_test_trial;
@@ -124,7 +126,8 @@ typedef struct sxt_test_step {
 sxt_result sxt_test_run(sxt_test_trial *trial, const sxt_test_step *steps, uint32_t count);
 
 // The same for one description, and everything that holds for any operation: see sxt_test_check_memory. UNSUPPORTED
-// fails the test too.
+// fails the test too. Faults must be the reference's, but for attention, whose kernels may look at pages that no query
+// sees.
 void sxt_test_run_op(sxt_test_trial *trial, sxt_op op, const void *desc);
 
 // The pieces of sxt_test_run, for tests that record on streams of their own, on the device alone: write all memory,
@@ -133,6 +136,9 @@ void sxt_test_run_op(sxt_test_trial *trial, sxt_op op, const void *desc);
 void sxt_test_upload(sxt_test_trial *trial);
 sxt_result sxt_test_record(sxt_test_trial *trial, sxt_stream *stream, sxt_op op, const void *desc);
 void sxt_test_download(sxt_test_trial *trial);
+
+// Problem: the last run's faults on the device are not those on the reference. NULL if they are, or there was none.
+const char *sxt_test_check_faults(sxt_test_trial *trial);
 
 // A problem found in the memory of either side after a run, or NULL if there is none.
 const char *sxt_test_check_memory(sxt_test_trial *trial);

@@ -268,8 +268,10 @@ const sxt_command sxt_bench_command = {
                    "of a GPU by a kv_write from f32 to f32, of a software device by memcpy on all cores of the host. "
                    "Cases marked\n"
                    "(GPU only) are left out on software devices.\n\n"
+                   "A case NAME.bounded is NAME with the bound of its logits known, and tells the gain.\n\n"
                    "JSON: {\"device\": {…}, \"results\": [{\"name\", \"median_us\", \"min_us\", \"runs\", \"flops\", "
-                   "\"bytes\", \"variant\"}]}; a case that\n"
+                   "\"bytes\", \"variant\"}]}, with\n"
+                   "\"bound_gain\" where there is one; a case that\n"
                    "the device cannot run has null times, and says why in \"not_run\".\n",
     .options =
         {

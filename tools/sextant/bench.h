@@ -7,6 +7,20 @@
 
 typedef struct sxt_bench_case sxt_bench_case;
 
+// Sequences of an attention.
+typedef enum sxt_bench_lengths {
+    SXT_LENGTHS_ALIKE = 0,
+    SXT_LENGTHS_HALVED, // each sequence has half the keys of the one before it (kv_lengths)
+    SXT_LENGTHS_RAGGED, // `tokens` and `keys`, which are alike, are of all sequences, in uneven parts (cu_seqlens)
+} sxt_bench_lengths;
+
+// Masks of bits.
+typedef enum sxt_bench_mask {
+    SXT_BENCH_NO_MASK = 0,
+    SXT_BENCH_DOCUMENTS, // four texts in one row: a query sees its own text up to itself
+    SXT_BENCH_TREE, // queries are the nodes of a binary tree, the last keys too: one sees the context and its ancestors
+} sxt_bench_mask;
+
 // A standard case. Its name is a contract with whoever compares figures.
 struct sxt_bench_case {
     const char *name;
@@ -25,6 +39,10 @@ struct sxt_bench_case {
     uint32_t window;    // 0 = none; else each query sees this many keys, its own among them
     sxt_type kv_type;   // of a cache; F32, the zero, stands for f16
     uint32_t page_size; // of a cache; 0 = no pages
+    float logit_bound;  // known of an attention; 0 = unknown
+    uint32_t v_dim;     // values are so many first channels of keys (MLA); 0 = they are tensors of their own
+    sxt_bench_lengths lengths;
+    sxt_bench_mask mask;
 };
 
 // Makers, by operation: bench_make.c.
@@ -67,6 +85,9 @@ typedef struct sxt_bench_report {
     const sxt_bench_result *results;
     int result_count;
 } sxt_bench_report;
+
+// How many times as fast a case with a bound of its logits is as the one without, which was timed too. 0 for others.
+double sxt_bench_gain(const sxt_bench_report *report, const sxt_bench_result *result);
 
 void sxt_bench_print_head(const sxt_bench_report *report);
 void sxt_bench_print_row(const sxt_bench_report *report, const sxt_bench_result *result);

@@ -5,7 +5,9 @@
 #define GPU       .gpu_only = true
 #define QWEN3_8B                                                                                                       \
     .make = sxt_bench_qk_norm_rope, .heads = 32, .kv_heads = 8, .channels = 128, .rope.base = 1e6f, .cached = true
-#define ROPE .make = sxt_bench_rope, .tokens = 512, .heads = 32, .channels = 128
+// What RMS norms with learned gains leave of logits; here, with random q and k, they stay below 6.
+#define QK_NORM_BOUND 12
+#define ROPE          .make = sxt_bench_rope, .tokens = 512, .heads = 32, .channels = 128
 
 const sxt_bench_case sxt_bench_cases[] = {
     {"rms_norm.f32.4096x512", sxt_bench_norm, .tokens = 512, .channels = 4096},
@@ -37,6 +39,8 @@ const sxt_bench_case sxt_bench_cases[] = {
      .causal = true},
     {"attn.qwen3-0.6b.prefill1k", ATTENTION, .tokens = 1024, .keys = 1024, .heads = 16, .kv_heads = 8, .channels = 128,
      .causal = true},
+    {"attn.qwen3-0.6b.prefill1k.bounded", ATTENTION, .tokens = 1024, .keys = 1024, .heads = 16, .kv_heads = 8,
+     .channels = 128, .causal = true, .logit_bound = QK_NORM_BOUND},
     {"attn.llama3-8b.chunk128@2k", ATTENTION, .tokens = 128, .keys = 2048, .heads = 32, .kv_heads = 8, .channels = 128,
      .causal = true},
     {"attn.flux.full1k", ATTENTION, .tokens = 1024, .keys = 1024, .heads = 8, .kv_heads = 8, .channels = 128},
@@ -44,13 +48,29 @@ const sxt_bench_case sxt_bench_cases[] = {
     {"attn.gemma3-4b.prefill256", ATTENTION, .tokens = 256, .keys = 256, .heads = 8, .kv_heads = 4, .channels = 256,
      .causal = true},
     {"attn.qwen3-8b.decode@4k", ATTENTION, .tokens = 1, .keys = 4096, .heads = 32, .kv_heads = 8, .channels = 128},
+    {"attn.qwen3-8b.decode@4k.bounded", ATTENTION, .tokens = 1, .keys = 4096, .heads = 32, .kv_heads = 8,
+     .channels = 128, .logit_bound = QK_NORM_BOUND},
     {"attn.qwen3-8b.decode@32k", ATTENTION, .tokens = 1, .keys = 32768, .heads = 32, .kv_heads = 8, .channels = 128},
     {"attn.qwen3-8b.decode@4k.q8", ATTENTION, .tokens = 1, .keys = 4096, .heads = 32, .kv_heads = 8, .channels = 128,
      .kv_type = SXT_TYPE_Q8_0},
     {"attn.gptoss.decode@4k.d64", ATTENTION, .tokens = 1, .keys = 4096, .heads = 64, .kv_heads = 8, .channels = 64},
+    {"attn.qwen3-0.6b.prefill512.mask", ATTENTION, .tokens = 512, .keys = 512, .heads = 16, .kv_heads = 8,
+     .channels = 128, .mask = SXT_BENCH_DOCUMENTS},
+    {"attn.qwen3-0.6b.prefill1k.b4.ragged", ATTENTION, .batch = 4, .tokens = 1024, .keys = 1024, .heads = 16,
+     .kv_heads = 8, .channels = 128, .causal = true, .lengths = SXT_LENGTHS_RAGGED},
+    {"attn.qwen3-8b.decode@4k.paged", ATTENTION, .tokens = 1, .keys = 4096, .heads = 32, .kv_heads = 8, .channels = 128,
+     .page_size = 16},
+    {"attn.qwen3-8b.decode@4k.b8.mixed", ATTENTION, .batch = 8, .tokens = 1, .keys = 4096, .heads = 32, .kv_heads = 8,
+     .channels = 128, .lengths = SXT_LENGTHS_HALVED},
+    {"attn.qwen3-8b.tree64@4k", ATTENTION, .tokens = 64, .keys = 4096 + 64, .heads = 32, .kv_heads = 8, .channels = 128,
+     .mask = SXT_BENCH_TREE},
+    {"attn.deepseek-v3.decode@4k.mla", ATTENTION, .tokens = 1, .keys = 4096, .heads = 128, .kv_heads = 1,
+     .channels = 576, .v_dim = 512},
 
     {"attn.qwen3-8b.prefill4k", ATTENTION, GPU, .tokens = 4096, .keys = 4096, .heads = 32, .kv_heads = 8,
      .channels = 128, .causal = true},
+    {"attn.qwen3-8b.prefill4k.bounded", ATTENTION, GPU, .tokens = 4096, .keys = 4096, .heads = 32, .kv_heads = 8,
+     .channels = 128, .causal = true, .logit_bound = QK_NORM_BOUND},
     {"attn.qwen3-8b.prefill32k", ATTENTION, GPU, .tokens = 32768, .keys = 32768, .heads = 32, .kv_heads = 8,
      .channels = 128, .causal = true},
     {"attn.qwen3-8b.chunk512@32k", ATTENTION, GPU, .tokens = 512, .keys = 32768, .heads = 32, .kv_heads = 8,
@@ -58,6 +78,14 @@ const sxt_bench_case sxt_bench_cases[] = {
     {"attn.qwen3-8b.decode@8k", ATTENTION, GPU, .tokens = 1, .keys = 8192, .heads = 32, .kv_heads = 8, .channels = 128},
     {"attn.qwen3-8b.decode@128k", ATTENTION, GPU, .tokens = 1, .keys = 131072, .heads = 32, .kv_heads = 8,
      .channels = 128},
+    {"attn.qwen3-8b.decode@128k.bounded", ATTENTION, GPU, .tokens = 1, .keys = 131072, .heads = 32, .kv_heads = 8,
+     .channels = 128, .logit_bound = QK_NORM_BOUND},
+    {"attn.qwen3-8b.decode@128k.paged", ATTENTION, GPU, .tokens = 1, .keys = 131072, .heads = 32, .kv_heads = 8,
+     .channels = 128, .page_size = 16},
+    {"attn.qwen3-8b.decode@32k.b16.mixed", ATTENTION, GPU, .batch = 16, .tokens = 1, .keys = 32768, .heads = 32,
+     .kv_heads = 8, .channels = 128, .lengths = SXT_LENGTHS_HALVED},
+    {"attn.deepseek-v3.decode@8k.b8.mla", ATTENTION, GPU, .batch = 8, .tokens = 1, .keys = 8192, .heads = 128,
+     .kv_heads = 1, .channels = 576, .v_dim = 512},
     {"attn.llama3-8b.decode.b32@4k", ATTENTION, GPU, .batch = 32, .tokens = 1, .keys = 4096, .heads = 32, .kv_heads = 8,
      .channels = 128},
     {"attn.gemma3-12b.prefill8k", ATTENTION, GPU, .tokens = 8192, .keys = 8192, .heads = 16, .kv_heads = 8,

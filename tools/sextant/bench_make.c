@@ -150,14 +150,83 @@ void sxt_bench_kv_copy(const sxt_bench_case *c, sxt_work *work) {
     sxt_stage_bind(stage, "to", add_numbers(work, "to", shape, 0, 2));
 }
 
+// ── Attention ──
+
+// `head` rows of `count` numbers, to be filled.
+static int32_t *add_table(sxt_work *work, sxt_stage *stage, const char *name, uint32_t head, uint32_t count) {
+    int slot = add_numbers(work, name, (uint32_t[4]){1, 1, head, count}, 0, 0);
+    sxt_stage_bind(stage, name, slot);
+    return work->slots[slot].owned;
+}
+
+static void add_lengths(const sxt_bench_case *c, sxt_work *work, sxt_stage *stage, uint32_t batch) {
+    int32_t *lengths = add_table(work, stage, "kv_lengths", 1, batch);
+    for (uint32_t b = 0; lengths && b < batch; b++)
+        lengths[b] = (int32_t)(c->lengths == SXT_LENGTHS_HALVED ? c->keys >> b : c->keys);
+}
+
+// Each sequence's pages lie far from each other, between those of all others.
+static void add_pages(const sxt_bench_case *c, sxt_work *work, sxt_stage *stage, uint32_t batch) {
+    enum { ODD = 29 };
+    uint32_t pages = c->keys / c->page_size, all = pages * batch;
+    int32_t *table = add_table(work, stage, "block_table", batch, pages);
+    for (uint32_t i = 0; table && i < all; i++)
+        table[i] = (int32_t)((uint64_t)i * ODD % all);
+}
+
+// Half, a quarter, an eighth, … of all tokens; the last sequence has the rest.
+static void add_ragged(const sxt_bench_case *c, sxt_work *work, sxt_stage *stage) {
+    static const char *const names[] = {"cu_seqlens_q", "cu_seqlens_k"};
+    for (int side = 0; side < 2; side++) {
+        int32_t *offsets = add_table(work, stage, names[side], 1, c->batch + 1);
+        for (uint32_t b = 0, at = 0; offsets && b <= c->batch; b++) {
+            offsets[b] = (int32_t)(b == c->batch ? c->tokens : at);
+            at += (c->tokens - at) / 2;
+        }
+    }
+    stage->desc.attention.max_q_tokens = stage->desc.attention.max_k_tokens = c->tokens / 2;
+}
+
+static bool keeps(const sxt_bench_case *c, uint32_t i, uint32_t j) {
+    uint32_t context = c->keys - c->tokens;
+    if (c->mask == SXT_BENCH_DOCUMENTS) return j <= i && j / (c->keys / 4) == i / (c->keys / 4);
+    if (j < context) return true;
+    for (j -= context; i > j;)
+        i = (i - 1) / 2;
+    return i == j;
+}
+
+static void add_mask(const sxt_bench_case *c, sxt_work *work, sxt_stage *stage) {
+    uint32_t words = (c->keys + 31) / 32;
+    int slot = add_numbers(work, "mask", (uint32_t[4]){1, 1, c->tokens, words}, 0, 0);
+    uint32_t *bits = work->slots[slot].owned;
+    sxt_stage_bind(stage, "mask", slot);
+    for (uint32_t i = 0; bits && i < c->tokens; i++) {
+        for (uint32_t j = 0; j < c->keys; j++)
+            bits[i * words + j / 32] |= (uint32_t)keeps(c, i, j) << j % 32;
+    }
+}
+
+static int add_values(const sxt_bench_case *c, sxt_work *work, int k) {
+    const uint32_t *shape = work->slots[k].shape;
+    if (!c->v_dim) return add_input(work, "v", cache_type(c), shape[0], shape[1], shape[2], shape[3]);
+    int v = sxt_work_slot(work, "v", cache_type(c), (uint32_t[4]){shape[0], shape[1], shape[2], c->v_dim}, NULL);
+    work->slots[v].part_of = k;
+    return v;
+}
+
 void sxt_bench_attention(const sxt_bench_case *c, sxt_work *work) {
-    uint32_t batch = c->batch ? c->batch : 1;
+    bool ragged = c->lengths == SXT_LENGTHS_RAGGED;
+    uint32_t batch = c->batch && !ragged ? c->batch : 1, v_dim = c->v_dim ? c->v_dim : c->channels;
+    uint32_t k_batch = c->page_size ? batch * (c->keys / c->page_size) : batch;
     int q = add_input(work, "q", c->type, batch, c->tokens, c->heads, c->channels);
-    int k = add_input(work, "k", cache_type(c), batch, c->keys, c->kv_heads, c->channels);
-    int v = add_input(work, "v", cache_type(c), batch, c->keys, c->kv_heads, c->channels);
-    int o = add_output(work, "o", c->type, batch, c->tokens, c->heads, c->channels);
+    int k =
+        add_input(work, "k", cache_type(c), k_batch, c->page_size ? c->page_size : c->keys, c->kv_heads, c->channels);
+    int v = add_values(c, work, k);
+    int o = add_output(work, "o", c->type, batch, c->tokens, c->heads, v_dim);
     sxt_stage *stage = sxt_work_stage(work, SXT_OP_ATTENTION);
     stage->desc.attention = (sxt_attention_desc){.causal = c->causal,
+                                                 .logit_bound = c->logit_bound,
                                                  .windowed = c->window > 0,
                                                  .window_left = c->window ? (int32_t)c->window - 1 : 0,
                                                  .window_right = -1};
@@ -165,6 +234,10 @@ void sxt_bench_attention(const sxt_bench_case *c, sxt_work *work) {
     sxt_stage_bind(stage, "k", k);
     sxt_stage_bind(stage, "v", v);
     sxt_stage_bind(stage, "o", o);
+    if (ragged) add_ragged(c, work, stage);
+    if (c->page_size || c->lengths == SXT_LENGTHS_HALVED) add_lengths(c, work, stage, batch);
+    if (c->page_size) add_pages(c, work, stage, batch);
+    if (c->mask != SXT_BENCH_NO_MASK) add_mask(c, work, stage);
     if (c->sinks) sxt_stage_bind(stage, "sinks", add_input(work, "sinks", SXT_TYPE_F32, 1, 1, 1, c->heads));
 }
 
@@ -172,7 +245,7 @@ void sxt_bench_attention(const sxt_bench_case *c, sxt_work *work) {
 
 static bool complete(sxt_work *work) {
     for (int i = 0; i < work->slot_count; i++) {
-        if (work->slots[i].owned || sxt_work_writes(work, i)) continue;
+        if (work->slots[i].owned || work->slots[i].part_of != SXT_NO_SLOT || sxt_work_writes(work, i)) continue;
         sxt_work_finish(work);
         return false;
     }

@@ -2,6 +2,7 @@
 #include "bench.h"
 
 #include <jansson.h>
+#include <string.h>
 
 static double gflops(const sxt_bench_result *r) {
     return r->median_us > 0 ? r->flops / r->median_us * 1e-3 : 0;
@@ -17,6 +18,18 @@ static double copy_percent(const sxt_bench_report *report, const sxt_bench_resul
 
 static double fma_percent(const sxt_bench_report *report, const sxt_bench_result *r) {
     return report->fma_gflops > 0 ? 100 * gflops(r) / report->fma_gflops : 0;
+}
+
+double sxt_bench_gain(const sxt_bench_report *report, const sxt_bench_result *r) {
+    static const char ending[] = ".bounded";
+    size_t length = strlen(r->name), without = length - (sizeof ending - 1);
+    if (length < sizeof ending || strcmp(r->name + without, ending) != 0 || !r->timed) return 0;
+    for (int i = 0; i < report->result_count; i++) {
+        const sxt_bench_result *other = &report->results[i];
+        if (other->timed && strlen(other->name) == without && strncmp(other->name, r->name, without) == 0)
+            return other->median_us / r->median_us;
+    }
+    return 0;
 }
 
 static const char *clock_name(const sxt_bench_report *report) {
@@ -43,6 +56,7 @@ void sxt_bench_print_row(const sxt_bench_report *report, const sxt_bench_result 
         if (report->copy_gbs > 0) printf(" %6.1f%%", copy_percent(report, r));
         if (report->fma_gflops > 0)
             printf("%s %6.1f%%", report->copy_gbs > 0 ? "" : "        ", fma_percent(report, r));
+        if (sxt_bench_gain(report, r) > 0) printf("  %.2f times as fast by its bound", sxt_bench_gain(report, r));
         putchar('\n');
     }
     fflush(stdout);
@@ -62,6 +76,7 @@ void sxt_bench_write_json(FILE *file, const sxt_bench_report *report) {
             json_object_set_new(row, "min_us", json_null());
             json_object_set_new(row, "not_run", json_string(r->why_not));
         }
+        if (sxt_bench_gain(report, r) > 0) json_object_set_new(row, "bound_gain", json_real(sxt_bench_gain(report, r)));
         json_array_append_new(results, row);
     }
     json_t *root =
@@ -155,6 +170,8 @@ void sxt_bench_write_html(FILE *file, const sxt_bench_report *report) {
         }
         fputs("<td class=v>", file);
         put_text(file, r->variant);
+        if (sxt_bench_gain(report, r) > 0)
+            fprintf(file, " (%.2f times as fast by its bound)", sxt_bench_gain(report, r));
         fputs("</tr>\n", file);
     }
     fputs("</table>\n<p>Bars: each case against the largest of its column (GB/s: or against the copy). Bytes count "

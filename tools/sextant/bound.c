@@ -57,6 +57,8 @@ void sxt_bound(const sxt_evidence *e, const char *field, const sxt_target *targe
         sxt_bound_norm(e, field, out_bound);
     else if (e->stage->op == SXT_OP_ATTENTION)
         sxt_bound_attention(e, field, out_bound);
+    else if (e->stage->op == SXT_OP_ATTENTION_MERGE)
+        sxt_bound_merge(e, field, out_bound);
     else
         sxt_bound_rotation(e, field, out_bound);
     if (passes || sxt_type_block(target->type) > 1 || target->type == SXT_TYPE_FP8_E4M3) {

@@ -30,8 +30,9 @@ typedef struct sxt_target {
 //   rope       (|a| + |b|)(ε_trig + 4u) + u_out|y|, where |a| + |b| ≤ √2·(length of the rotated pair)
 //   fused      the norm's relative error joins the rotation's; values that only pass through to their cache: 0
 //   kv_shift   as rope; 0 for rows that stay where they are
-//   attention  with δ = (d + 4)u·scale·max_j Σ|q·k| + what bias, slopes and softcap add:
+//   attention  with δ = (d + 4)u·scale·max_j Σ|q·k| + what bias, slopes, softcap and a scale of k add:
 //              o (2δ + (L + 6)u + ε_exp)·Σp|v| + u_out|o|;  lse δ + (L + 6)u + ε_exp + 2u|lse|
+//   merge      see bound_attention.c
 // In blocks and fp8, one code off is much, so what is right is a range: see store.h. Not for kv_write and kv_copy, which
 // have every bit right.
 void sxt_bound(const sxt_evidence *evidence, const char *field, const sxt_target *target, double *out_right,
@@ -53,6 +54,7 @@ double sxt_bound_relative_type(sxt_type type);
 void sxt_bound_norm(const sxt_evidence *evidence, const char *field, double *out_bound);
 void sxt_bound_rotation(const sxt_evidence *evidence, const char *field, double *out_bound);
 void sxt_bound_attention(const sxt_evidence *evidence, const char *field, double *out_bound);
+void sxt_bound_merge(const sxt_evidence *evidence, const char *field, double *out_bound);
 
 // The slot and the input data of a field; NULL if the stage has none.
 const sxt_slot *sxt_evidence_slot(const sxt_evidence *evidence, const char *field);

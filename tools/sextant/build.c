@@ -164,12 +164,14 @@ bool sxt_work_from_case(const sxt_bundle *bundle, sxt_work *out_work, char error
         [SXT_CASE_KV_WRITE] = sxt_build_kv_write,
         [SXT_CASE_KV_SHIFT] = sxt_build_kv_shift,
         [SXT_CASE_KV_COPY] = sxt_build_kv_copy,
+        [SXT_CASE_ATTENTION_MERGE] = sxt_build_attention_merge,
     };
     sxt_builder b = {.bundle = bundle, .work = out_work, .error = error};
     *out_work = (sxt_work){0};
     if (!sxt_case_params_read(bundle, &b.params, error)) return false;
     if (!sxt_case_tensors_check(bundle, b.params.op, error)) return false;
     out_work->layout = b.params.layout;
+    out_work->heads_first = b.params.heads_first;
     if (build[b.params.op](&b)) return true;
     sxt_work_finish(out_work);
     return false;

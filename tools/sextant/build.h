@@ -20,6 +20,7 @@ bool sxt_build_attention(const sxt_builder *b);
 bool sxt_build_kv_write(const sxt_builder *b);
 bool sxt_build_kv_shift(const sxt_builder *b);
 bool sxt_build_kv_copy(const sxt_builder *b);
+bool sxt_build_attention_merge(const sxt_builder *b);
 
 // ── Messages ──
 
@@ -67,10 +68,22 @@ bool sxt_build_positions(const sxt_builder *b, const char *name, uint32_t batch,
 // The rotation of a head of `channels`, with its factors and scaling.
 bool sxt_build_rotation(const sxt_builder *b, uint32_t channels, sxt_rope_params *out_rope);
 
+// ── Sequences, and what is indexed by query and key: build_sequences.c ──
+
+// Gives a stage of attention kv_lengths, block_table and cu_seqlens, and of those the longest.
+bool sxt_build_sequences(const sxt_builder *b, sxt_stage *stage, int q, int k);
+
+// bias and mask of a stage whose q, k and sequences are bound. A mask of bytes is packed into bits.
+bool sxt_build_bias(const sxt_builder *b, sxt_stage *stage);
+bool sxt_build_mask(const sxt_builder *b, sxt_stage *stage);
+
 // ── Caches: build_cache.c ──
 
 // The type of "k"'s or "v"'s cache; SXT_TYPE_ABSENT if the case does not say.
 int sxt_build_cache_type(const sxt_builder *b, const char *side);
+
+// Whether channels of `name` make whole blocks of the type of "k"'s or "v"'s cache.
+bool sxt_build_check_blocks(const sxt_builder *b, const char *side, const char *name, sxt_type type, uint32_t channels);
 
 // Gives a stage its cache for keys and values (either may be SXT_NO_SLOT) as tokens bring them.
 bool sxt_build_cache(const sxt_builder *b, sxt_stage *stage, int k, int v);

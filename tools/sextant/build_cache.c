@@ -13,7 +13,8 @@ int sxt_build_cache_type(const sxt_builder *b, const char *side) {
     return own != SXT_TYPE_ABSENT ? own : b->params.kv_type;
 }
 
-static bool check_blocks(const sxt_builder *b, const char *side, const char *name, sxt_type type, uint32_t channels) {
+bool sxt_build_check_blocks(const sxt_builder *b, const char *side, const char *name, sxt_type type,
+                            uint32_t channels) {
     int own = side[0] == 'k' ? b->params.k_type : b->params.v_type;
     if (channels % sxt_type_block(type) == 0) return true;
     return sxt_build_fail(b, "key '%s': %s has blocks of %u channels, and %s has %u",
@@ -99,7 +100,7 @@ static bool add_side(const sxt_builder *b, sxt_stage *stage, const char *side, i
     sxt_type type = given == SXT_TYPE_ABSENT ? SXT_TYPE_F32 : (sxt_type)given;
     bool paged = sxt_stage_slot(stage, "block_table") != SXT_NO_SLOT;
     uint64_t extent[2], dims[4];
-    if (!check_blocks(b, side, like->name, type, shape[3]) ||
+    if (!sxt_build_check_blocks(b, side, like->name, type, shape[3]) ||
         !sxt_build_scale(b, names[n].scale, type, shape[2], &scale) ||
         !find_extent(b, shape[0], shape[1], (uint64_t)shape[2] * shape[3], extent)) {
         return false;
@@ -181,7 +182,7 @@ bool sxt_build_stored(const sxt_builder *b, const char *name, const char *side, 
         *out_slot = sxt_build_slot(b, array, shape);
         sxt_type from = b->work->slots[*out_slot].type;
         if (type == SXT_TYPE_ABSENT) type = (int)from;
-        if (!check_blocks(b, side, name, (sxt_type)type, shape[3])) return false;
+        if (!sxt_build_check_blocks(b, side, name, (sxt_type)type, shape[3])) return false;
         if (type != (int)from && !convert_numbers(b, (sxt_type)type, scale, *out_slot)) return false;
     }
     b->work->slots[*out_slot].scale = scale;

@@ -10,12 +10,12 @@
 
 // ── What is understood ──
 
-static const char *const op_names[] = {"norm",     "rope",     "qk_norm_rope", "attention",
-                                       "kv_write", "kv_shift", "kv_copy",      NULL}; // in sxt_case_op's order
-static const char op_letters[] = "nrqawsc";
+static const char *const op_names[] = {"norm",     "rope",    "qk_norm_rope",    "attention", "kv_write",
+                                       "kv_shift", "kv_copy", "attention_merge", NULL}; // in sxt_case_op's order
+static const char op_letters[] = "nrqawscm";
 static const sxt_case_tensor *const op_tensors[] = {
     sxt_norm_tensors,     sxt_rope_tensors,     sxt_qk_norm_rope_tensors, sxt_attention_tensors,
-    sxt_kv_write_tensors, sxt_kv_shift_tensors, sxt_kv_copy_tensors,
+    sxt_kv_write_tensors, sxt_kv_shift_tensors, sxt_kv_copy_tensors,      sxt_attention_merge_tensors,
 };
 static const char *const norm_names[] = {"rms", "layer", "l2", "none", NULL}; // in sxt_norm_kind's order
 static const char *const kind_names[] = {"rms", "layer", "l2", NULL};
@@ -25,7 +25,6 @@ static const char *const multi_names[] = {"none", "mrope", "imrope", "vision", N
 static const char *const scaling_names[] = {"none",   "ntk",      "dynamic_ntk",
                                             "llama3", "longrope", NULL}; // sxt_case_scaling
 static const char *const type_names[] = {"f32", "f16", "bf16", NULL};    // sxt_type
-static const char *const read_type_names[] = {"f32", "f16", "bf16", "q8_0", NULL};
 static const char *const cache_type_names[] = {"f32", "f16", "bf16", "q8_0", "q4_0", "fp8_e4m3", NULL};
 
 enum {
@@ -36,7 +35,8 @@ enum {
     WRITE = 1 << SXT_CASE_KV_WRITE,
     SHIFT = 1 << SXT_CASE_KV_SHIFT,
     COPY = 1 << SXT_CASE_KV_COPY,
-    EVERY = NORM | ROPE | QK | ATTENTION | WRITE | SHIFT | COPY,
+    MERGE = 1 << SXT_CASE_ATTENTION_MERGE,
+    EVERY = NORM | ROPE | QK | ATTENTION | WRITE | SHIFT | COPY | MERGE,
     ROTATES = ROPE | QK | ATTENTION | SHIFT,
 };
 
@@ -89,20 +89,34 @@ static const key_row keys[] = {
     {"causal", ATTENTION, KEY_BOOL, AT(causal), NULL, "default false"},
     {"window_left", ATTENTION, KEY_INT, AT(window_left), NULL, "keys before the query's own; default -1 = all"},
     {"window_right", ATTENTION, KEY_INT, AT(window_right), NULL, "keys after the query's own; default -1 = all"},
-    {"kv_type", ATTENTION, KEY_TYPE, AT(kv_type), read_type_names,
+    {"logit_bound", ATTENTION, KEY_FLOAT, AT(logit_bound), NULL, "promised of |scale*(q.k)|; default 0 = unknown"},
+    {"split_keys", ATTENTION, KEY_UINT, AT(split_keys), NULL, "keys to a split, a multiple of 256; default 0 = any"},
+    {"max_q_tokens", ATTENTION, KEY_UINT, AT(max_q_tokens), NULL,
+     "of a sequence; default: the longest of cu_seqlens_q"},
+    {"max_k_tokens", ATTENTION, KEY_UINT, AT(max_k_tokens), NULL,
+     "of a sequence; default: the longest of cu_seqlens_k"},
+    {"v_dim", ATTENTION, KEY_UINT, AT(v_dim), NULL, "without v: values are so many first channels of k (MLA)"},
+    {"lse", ATTENTION | MERGE, KEY_BOOL, AT(lse), NULL, "is an output too; default true"},
+    {"kv_type", ATTENTION, KEY_TYPE, AT(kv_type), cache_type_names,
      "writes k and v to a cache first; absent: as they are"},
     {"kv_type", QK | WRITE | SHIFT | COPY, KEY_TYPE, AT(kv_type), cache_type_names,
-     "of both caches; absent: f32, or of those that are given their own"},
-    {"k_type", QK | WRITE | SHIFT | COPY, KEY_TYPE, AT(k_type), cache_type_names, "of keys alone; default kv_type"},
-    {"v_type", QK | WRITE | COPY, KEY_TYPE, AT(v_type), cache_type_names, "of values alone; default kv_type"},
+     "of both caches; absent: f32, or what k_type and v_type say"},
+    {"k_type", ATTENTION | QK | WRITE | SHIFT | COPY, KEY_TYPE, AT(k_type), cache_type_names,
+     "of keys alone; default kv_type"},
+    {"v_type", ATTENTION | QK | WRITE | COPY, KEY_TYPE, AT(v_type), cache_type_names,
+     "of values alone; default kv_type"},
     {"rows", QK | WRITE, KEY_UINT, AT(rows), NULL, "of the cache; default: as many as needed"},
     {"first_row", QK | WRITE, KEY_UINT, AT(first_row), NULL, "row of the first token, without slots; default 0"},
     {"page_size", QK | WRITE, KEY_UINT, AT(page_size), NULL, "rows of a page; needed with block_table"},
     {"page_count", QK | WRITE, KEY_UINT, AT(page_count), NULL, "pages there are; default: as many as named"},
     {"pages", COPY, KEY_BOOL, AT(pages), NULL, "moves are of whole batches or pages; default false"},
-    {"out_type", NORM | ROPE | ATTENTION, KEY_TYPE, AT(out_type), type_names, "of the outputs (not lse); default f32"},
+    {"out_type", NORM | ROPE | ATTENTION | MERGE, KEY_TYPE, AT(out_type), type_names,
+     "of the outputs (not lse); default f32"},
     {"out_type", QK, KEY_TYPE, AT(out_type), cache_type_names, "of q_out and k_out; default f32"},
     {"in_place", NORM | ROPE | QK, KEY_BOOL, AT(in_place), NULL, "outputs overwrite their inputs; default false"},
+    {"in_place", MERGE, KEY_BOOL, AT(in_place), NULL, "o and lse overwrite o_a and lse_a; default false"},
+    {"heads_first", ATTENTION | MERGE, KEY_BOOL, AT(heads_first), NULL,
+     "dense tensors lie as [batch, head, token, channel]; default false"},
     {"layout", EVERY, KEY_UINT, AT(layout), NULL,
      "not 0: spread tensors over memory by odd strides and offsets, drawn from this seed"},
 };
@@ -239,7 +253,8 @@ static void note_given(const sxt_bundle *bundle, sxt_case_params *params) {
 }
 
 bool sxt_case_params_read(const sxt_bundle *bundle, sxt_case_params *out_params, char error[SXT_ERROR_SIZE]) {
-    *out_params = (sxt_case_params){.window_left = -1,
+    *out_params = (sxt_case_params){.lse = true,
+                                    .window_left = -1,
                                     .window_right = -1,
                                     .kv_type = SXT_TYPE_ABSENT,
                                     .k_type = SXT_TYPE_ABSENT,
@@ -251,7 +266,7 @@ bool sxt_case_params_read(const sxt_bundle *bundle, sxt_case_params *out_params,
         const sxt_pair *pair = &bundle->pairs[i];
         const key_row *row = find_key(out_params->op, pair->key);
         if (!row) {
-            char allowed[400];
+            char allowed[600];
             list_keys(out_params->op, allowed, sizeof allowed);
             return fail(error, "key '%.60s' is unknown; %s takes %s", pair->key, op_names[out_params->op], allowed);
         }
@@ -277,7 +292,7 @@ static bool check_tensor(const sxt_bundle *bundle, const sxt_case_tensor *row, c
 }
 
 bool sxt_case_tensors_check(const sxt_bundle *bundle, sxt_case_op op, char error[SXT_ERROR_SIZE]) {
-    char allowed[300] = "";
+    char allowed[400] = "";
     const sxt_case_tensor *rows = op_tensors[op];
     for (int t = 0; rows[t].name; t++) {
         join(allowed, sizeof allowed, rows[t].name);
@@ -301,12 +316,12 @@ void sxt_case_print_help(void) {
            "--check.\n");
     for (int op = 0; op < SXT_CASE_OP_COUNT; op++) {
         for (const sxt_case_tensor *row = op_tensors[op]; row->name; row++) {
-            printf("  %-13s %-13s %s%s\n", row == op_tensors[op] ? op_names[op] : "", row->name, row->shape,
+            printf("  %-15s %-13s %s%s\n", row == op_tensors[op] ? op_names[op] : "", row->name, row->shape,
                    roles[row->role]);
         }
     }
     printf("\nKeys of __metadata__ and of --set (in the file all values are strings), each for the ops with a letter:\n"
-           "n norm, r rope, q qk_norm_rope, a attention, w kv_write, s kv_shift, c kv_copy.\n");
+           "n norm, r rope, q qk_norm_rope, a attention, w kv_write, s kv_shift, c kv_copy, m attention_merge.\n");
     for (int i = 0; i < KEY_COUNT; i++) {
         char choices[128] = "", ops[SXT_CASE_OP_COUNT + 1] = "";
         for (int c = 0; keys[i].choices && keys[i].choices[c]; c++)

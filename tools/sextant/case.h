@@ -15,6 +15,7 @@ typedef enum sxt_case_op {
     SXT_CASE_KV_WRITE,
     SXT_CASE_KV_SHIFT,
     SXT_CASE_KV_COPY,
+    SXT_CASE_ATTENTION_MERGE,
     SXT_CASE_OP_COUNT
 } sxt_case_op;
 
@@ -40,7 +41,10 @@ typedef struct sxt_case_params {
     int scaling;          // sxt_case_scaling
     float factor, low_freq_factor, high_freq_factor;
     uint32_t length, max_context;
-    float scale, softcap;
+    float scale, softcap, logit_bound;
+    uint32_t split_keys, max_q_tokens, max_k_tokens;
+    uint32_t v_dim; // of values that are a part of k; 0: there is a v
+    bool lse;
     bool causal;
     bool windowed;
     int32_t window_left, window_right;
@@ -48,6 +52,7 @@ typedef struct sxt_case_params {
     bool cached;                           // any key of a cache was given
     bool in_place;
     uint32_t layout;                // 0: tensors dense; else the seed of their strides and offsets
+    bool heads_first;               // dense tensors are [batch, head, token, channel] in memory
     uint32_t rows, first_row;       // of a cache without block_table
     uint32_t page_size, page_count; // of one with it
     bool pages;                     // kv_copy moves whole pages
@@ -74,7 +79,8 @@ typedef struct sxt_case_tensor {
 } sxt_case_tensor;
 
 extern const sxt_case_tensor sxt_norm_tensors[], sxt_rope_tensors[], sxt_qk_norm_rope_tensors[],
-    sxt_attention_tensors[], sxt_kv_write_tensors[], sxt_kv_shift_tensors[], sxt_kv_copy_tensors[];
+    sxt_attention_tensors[], sxt_kv_write_tensors[], sxt_kv_shift_tensors[], sxt_kv_copy_tensors[],
+    sxt_attention_merge_tensors[];
 
 // Reads and checks every key of the metadata. False with one line in `error`: the key, and what would be right.
 bool sxt_case_params_read(const sxt_bundle *bundle, sxt_case_params *out_params, char error[SXT_ERROR_SIZE]);

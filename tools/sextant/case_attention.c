@@ -6,8 +6,14 @@
 
 const sxt_case_tensor sxt_attention_tensors[] = {
     {"q", SXT_REQUIRED, SXT_IS_FLOAT, "[Tq, Hq, D]"},
-    {"k", SXT_REQUIRED, SXT_IS_FLOAT, "[Tk, Hk, D]"},
-    {"v", SXT_REQUIRED, SXT_IS_FLOAT, "[Tk, Hk, Dv]"},
+    {"k", SXT_REQUIRED, SXT_IS_STORED, "[Tk, Hk, D]; with block_table [pages, rows, Hk, D]; U8: bytes, of k_type"},
+    {"v", SXT_OPTIONAL, SXT_IS_STORED, "likewise with Dv; needed without v_dim"},
+    {"k_scale", SXT_OPTIONAL, SXT_IS_F32, "[Hk] or [1], of fp8_e4m3"},
+    {"v_scale", SXT_OPTIONAL, SXT_IS_F32, "[Hk] or [1], of fp8_e4m3"},
+    {"kv_lengths", SXT_OPTIONAL, SXT_IS_I32, "[B]: keys that each sequence has"},
+    {"block_table", SXT_OPTIONAL, SXT_IS_I32, "[P] or [B, P]: pages of each sequence, -1 = none; with kv_lengths"},
+    {"cu_seqlens_q", SXT_OPTIONAL, SXT_IS_I32, "[B + 1]: where each sequence starts in q, which has no batch"},
+    {"cu_seqlens_k", SXT_OPTIONAL, SXT_IS_I32, "[B + 1]: likewise in k and v; with cu_seqlens_q"},
     {"positions", SXT_OPTIONAL, SXT_IS_I32, "[Tk] (or as for rope), with `pairing`; queries take the last Tq"},
     {"q_weight", SXT_OPTIONAL, SXT_IS_FLOAT, "[D], or [Hq, 1], [Hq, D]; with `norm`"},
     {"k_weight", SXT_OPTIONAL, SXT_IS_FLOAT, "[D], or [Hk, 1], [Hk, D]; with `norm`"},
@@ -16,7 +22,9 @@ const sxt_case_tensor sxt_attention_tensors[] = {
     {"long_factors", SXT_OPTIONAL, SXT_IS_F32, "[rotary_dim/2], with scaling = longrope"},
     {"sinks", SXT_OPTIONAL, SXT_IS_F32, "[Hq]"},
     {"alibi_slopes", SXT_OPTIONAL, SXT_IS_F32, "[Hq]"},
-    {"bias", SXT_OPTIONAL, SXT_IS_F32 | SXT_IS_F16, "[Tq, Tk] or [Hq, Tq, Tk]"},
+    {"bias", SXT_OPTIONAL, SXT_IS_F32 | SXT_IS_F16, "[Tq, Tk], [Hq, Tq, Tk] or [B, Hq, Tq, Tk], Tq and Tk the longest"},
+    {"mask", SXT_OPTIONAL, SXT_IS_U8 | SXT_IS_I32,
+     "likewise: U8 of 0 and 1, 1 = keep; I32: 32 keys to a word, low bit first"},
     {"o", SXT_EXPECTED, SXT_IS_FLOAT, "[Tq, Hq, Dv]"},
     {"lse", SXT_EXPECTED, SXT_IS_F32, "[Tq, Hq]"},
     {NULL, SXT_OPTIONAL, 0, NULL},
@@ -87,20 +95,61 @@ static void add_norm(const sxt_builder *b, int *side, int weight, const char *na
     *side = out;
 }
 
-static bool add_cache(const sxt_builder *b, int *k, int *v) {
-    sxt_stage *stage = sxt_work_stage(b->work, SXT_OP_KV_WRITE);
-    sxt_type type = (sxt_type)b->params.kv_type;
-    for (int i = 0; i < 2; i++) {
-        int *side = i ? v : k;
-        uint32_t channels = b->work->slots[*side].shape[3];
-        if (channels % sxt_type_block(type) != 0)
-            return sxt_build_fail(b, "key 'kv_type': %s has blocks of %u channels, and %s has %u", sxt_type_name(type),
-                                  sxt_type_block(type), i ? "v" : "k", channels);
-        int cache = sxt_work_slot(b->work, i ? "v cache" : "k cache", type, b->work->slots[*side].shape, NULL);
-        sxt_stage_bind(stage, i ? "v" : "k", *side);
-        sxt_stage_bind(stage, i ? "v_cache" : "k_cache", cache);
-        *side = cache;
-    }
+// k, v and their scales, on their way from the case to the attention.
+typedef struct key_values {
+    int k, v, k_scale, v_scale; // v: SXT_NO_SLOT where it is a part of k
+} key_values;
+
+static sxt_type type_of(const sxt_builder *b, const char *side) {
+    int type = sxt_build_cache_type(b, side);
+    return type == SXT_TYPE_ABSENT ? SXT_TYPE_F32 : (sxt_type)type;
+}
+
+// Numbers as they are, or the bytes of a cache.
+static bool read_side(const sxt_builder *b, const char *side, const char *scale_name, const char *wanted, int *out_slot,
+                      int *out_scale) {
+    const sxt_array *array = sxt_build_find(b, side);
+    uint64_t heads = array && array->rank >= 3 ? array->shape[array->rank - 2] : 0;
+    *out_slot = *out_scale = SXT_NO_SLOT;
+    if (!array) return true;
+    if (!sxt_build_scale(b, scale_name, type_of(b, side), (uint32_t)heads, out_scale)) return false;
+    if (array->dtype != SXT_DTYPE_U8) return sxt_build_heads(b, side, wanted, out_slot);
+    if (b->params.rotate || b->params.norm != SXT_NORM_NONE)
+        return sxt_build_fail(b, "tensor '%s': the bytes of a cache are neither normalised nor rotated", side);
+    return sxt_build_stored(b, side, side, *out_scale, out_slot);
+}
+
+// Writes a side to a cache of its type, unless it is one already, or as it should be.
+static bool write_side(const sxt_builder *b, const char *side, sxt_stage **stage, int *slot, int scale) {
+    bool is_k = side[0] == 'k';
+    int wanted = sxt_build_cache_type(b, side);
+    if (wanted == SXT_TYPE_ABSENT || *slot == SXT_NO_SLOT) return true;
+    const sxt_array *array = sxt_build_find(b, side);
+    if (array->dtype == SXT_DTYPE_U8) return true;
+    sxt_slot from = b->work->slots[*slot];
+    if (!sxt_build_check_blocks(b, side, side, (sxt_type)wanted, from.shape[3])) return false;
+    if (!*stage) *stage = sxt_work_stage(b->work, SXT_OP_KV_WRITE);
+    int cache = sxt_work_slot(b->work, is_k ? "k cache" : "v cache", (sxt_type)wanted, from.shape, NULL);
+    b->work->slots[cache].scale = scale;
+    b->work->slots[cache].rank = from.rank;
+    sxt_stage_bind(*stage, side, *slot);
+    sxt_stage_bind(*stage, is_k ? "k_scale" : "v_scale", scale);
+    sxt_stage_bind(*stage, is_k ? "k_cache" : "v_cache", cache);
+    *slot = cache;
+    return true;
+}
+
+// Values that are the first channels of keys.
+static bool take_part(const sxt_builder *b, key_values *kv) {
+    sxt_slot k = b->work->slots[kv->k];
+    if (b->params.v_dim > k.shape[3] || b->params.v_dim % sxt_type_block(k.type) != 0)
+        return sxt_build_fail(b, "key 'v_dim': %u, where k has %u channels%s", b->params.v_dim, k.shape[3],
+                              sxt_type_block(k.type) > 1 ? " in blocks of 32" : "");
+    uint32_t shape[4] = {k.shape[0], k.shape[1], k.shape[2], b->params.v_dim};
+    kv->v = sxt_work_slot(b->work, "v in k", k.type, shape, NULL);
+    kv->v_scale = kv->k_scale;
+    b->work->slots[kv->v].scale = k.scale;
+    b->work->slots[kv->v].part_of = kv->k;
     return true;
 }
 
@@ -112,79 +161,97 @@ static bool add_per_head(const sxt_builder *b, sxt_stage *stage, const char *nam
     return true;
 }
 
-static bool add_bias(const sxt_builder *b, sxt_stage *stage, const uint32_t q[4], uint32_t tk) {
-    static const int places[3][4] = {{2, 3}, {1, 2, 3}, {0, 1, 2, 3}};
-    const sxt_array *array = sxt_build_find(b, "bias");
-    uint32_t shape[4];
-    if (!array) return true;
-    if (array->rank < 2 || array->rank > 4) return sxt_build_wrong_shape(b, array, "[Tq, Tk] or [Hq, Tq, Tk]");
-    if (!sxt_build_spread(b, array, places[array->rank - 2], shape)) return false;
-    bool fits = (shape[0] == 1 || shape[0] == q[0]) && (shape[1] == 1 || shape[1] == q[2]) && shape[2] == q[1] &&
-                shape[3] == tk;
-    if (!fits) return sxt_build_wrong_shape(b, array, "[Tq, Tk] or [Hq, Tq, Tk]");
-    sxt_stage_bind(stage, "bias", sxt_build_slot(b, array, shape));
-    return true;
-}
-
-// The attention itself; `like` is q as the case has it.
-static bool add_attention(const sxt_builder *b, const sxt_slot *like, int q, int k, int v) {
-    sxt_stage *stage = sxt_work_stage(b->work, SXT_OP_ATTENTION);
-    stage->desc.attention = (sxt_attention_desc){.scale = b->params.scale,
-                                                 .softcap = b->params.softcap,
-                                                 .causal = b->params.causal,
-                                                 .windowed = b->params.windowed,
-                                                 .window_left = b->params.window_left,
-                                                 .window_right = b->params.window_right};
+static bool add_outputs(const sxt_builder *b, sxt_stage *stage, const sxt_slot *like, uint32_t channels) {
     sxt_type type = b->params.out_type == SXT_TYPE_ABSENT ? SXT_TYPE_F32 : (sxt_type)b->params.out_type;
-    uint32_t channels = b->work->slots[v].shape[3];
     uint32_t o_shape[4] = {like->shape[0], like->shape[1], like->shape[2], channels};
     uint32_t lse_shape[4] = {like->shape[0], like->shape[1], like->shape[2], 1};
     uint64_t dims[4];
     int o, lse;
     uint32_t rank = sxt_build_file_dims(like, like->shape[1], like->shape[2], channels, dims);
-    if (!sxt_build_result(b, "o", type, o_shape, rank, dims, &o) ||
-        !sxt_build_result(b, "lse", SXT_TYPE_F32, lse_shape, rank - 1, dims, &lse) ||
-        !add_per_head(b, stage, "sinks", like->shape[2]) || !add_per_head(b, stage, "alibi_slopes", like->shape[2]) ||
-        !add_bias(b, stage, like->shape, b->work->slots[k].shape[1])) {
-        return false;
-    }
-    sxt_stage_bind(stage, "q", q);
-    sxt_stage_bind(stage, "k", k);
-    sxt_stage_bind(stage, "v", v);
+    if (!sxt_build_result(b, "o", type, o_shape, rank, dims, &o)) return false;
     sxt_stage_bind(stage, "o", o);
+    if (!b->params.lse && sxt_build_find(b, "lse"))
+        return sxt_build_fail(b, "key 'lse': false, and there is a tensor 'lse' that is expected");
+    if (!b->params.lse) return true;
+    if (!sxt_build_result(b, "lse", SXT_TYPE_F32, lse_shape, rank - 1, dims, &lse)) return false;
     sxt_stage_bind(stage, "lse", lse);
     return true;
 }
 
-static bool check_attention(const sxt_builder *b, int q, int k, int v) {
-    const uint32_t *a = b->work->slots[q].shape, *c = b->work->slots[k].shape, *d = b->work->slots[v].shape;
-    bool weights = sxt_build_find(b, "q_weight") || sxt_build_find(b, "k_weight");
-    if (a[0] != c[0] || a[3] != c[3])
-        return sxt_build_wrong_shape(b, sxt_build_find(b, "k"), "[Tk, Hk, D] with the D of q");
-    if (memcmp(c, d, 3 * sizeof *c) != 0)
+// The attention itself; `like` is q as the case has it.
+static bool add_attention(const sxt_builder *b, const sxt_slot *like, int q, const key_values *kv) {
+    sxt_stage *stage = sxt_work_stage(b->work, SXT_OP_ATTENTION);
+    const sxt_case_params *p = &b->params;
+    stage->desc.attention = (sxt_attention_desc){.scale = p->scale,
+                                                 .softcap = p->softcap,
+                                                 .logit_bound = p->logit_bound,
+                                                 .split_keys = p->split_keys,
+                                                 .causal = p->causal,
+                                                 .windowed = p->windowed,
+                                                 .window_left = p->window_left,
+                                                 .window_right = p->window_right};
+    sxt_stage_bind(stage, "q", q);
+    sxt_stage_bind(stage, "k", kv->k);
+    sxt_stage_bind(stage, "v", kv->v);
+    sxt_stage_bind(stage, "k_scale", kv->k_scale);
+    sxt_stage_bind(stage, "v_scale", kv->v_scale);
+    return add_outputs(b, stage, like, b->work->slots[kv->v].shape[3]) &&
+           add_per_head(b, stage, "sinks", like->shape[2]) && add_per_head(b, stage, "alibi_slopes", like->shape[2]) &&
+           sxt_build_sequences(b, stage, q, kv->k) && sxt_build_bias(b, stage) && sxt_build_mask(b, stage);
+}
+
+static bool check_kv(const sxt_builder *b, int q, const key_values *kv) {
+    const sxt_slot *slots = b->work->slots;
+    const uint32_t *a = slots[q].shape, *c = slots[kv->k].shape;
+    bool alone = !sxt_build_find(b, "block_table") && !sxt_build_find(b, "cu_seqlens_q");
+    if ((alone && a[0] != c[0]) || a[3] != c[3])
+        return sxt_build_wrong_shape(b, sxt_build_find(b, "k"), "[Tk, Hk, D] with the D (and batch) of q");
+    if (kv->v != SXT_NO_SLOT && b->params.v_dim)
+        return sxt_build_fail(b, "key 'v_dim': there is a tensor 'v', and so values are no part of k");
+    if (kv->v == SXT_NO_SLOT && !b->params.v_dim)
+        return sxt_build_fail(b, "tensor 'v' is missing: attention needs it, [Tk, Hk, Dv], or the key 'v_dim'");
+    if (kv->v == SXT_NO_SLOT && (b->params.v_type != SXT_TYPE_ABSENT || sxt_build_find(b, "v_scale")))
+        return sxt_build_fail(b, "%s: values are a part of k, and have its type and scale",
+                              sxt_build_find(b, "v_scale") ? "tensor 'v_scale'" : "key 'v_type'");
+    if (kv->v != SXT_NO_SLOT && memcmp(c, slots[kv->v].shape, 3 * sizeof *c) != 0)
         return sxt_build_wrong_shape(b, sxt_build_find(b, "v"), "[Tk, Hk, Dv] with the Tk and Hk of k");
+    return true;
+}
+
+// What comes before needs one row of keys in the order of their positions.
+static bool check_steps(const sxt_builder *b) {
+    static const char *const sequences[] = {"kv_lengths", "block_table", "cu_seqlens_q", "cu_seqlens_k"};
+    bool weights = sxt_build_find(b, "q_weight") || sxt_build_find(b, "k_weight");
     if (weights && !b->params.norm_given) {
         return sxt_build_fail(b, "tensor '%s' needs the key 'norm': rms, l2 or layer",
                               sxt_build_find(b, "q_weight") ? "q_weight" : "k_weight");
+    }
+    for (int i = 0; i < 4 && b->params.rotate; i++) {
+        if (sxt_build_find(b, sequences[i]))
+            return sxt_build_fail(b, "key 'pairing': with %s q and k must be rotated already", sequences[i]);
     }
     return true;
 }
 
 bool sxt_build_attention(const sxt_builder *b) {
-    int q, k, v, q_weight, k_weight;
+    int q, q_weight, k_weight;
+    key_values kv;
+    sxt_stage *write = NULL;
     bool norms = b->params.norm != SXT_NORM_NONE;
-    if (!sxt_build_heads(b, "q", "[Tq, Hq, D]", &q) || !sxt_build_heads(b, "k", "[Tk, Hk, D]", &k) ||
-        !sxt_build_heads(b, "v", "[Tk, Hk, Dv]", &v) || !check_attention(b, q, k, v) ||
-        !sxt_build_repeated(b, "q_weight", q, &q_weight) || !sxt_build_repeated(b, "k_weight", k, &k_weight)) {
+    if (!check_steps(b) || !sxt_build_heads(b, "q", "[Tq, Hq, D]", &q) ||
+        !read_side(b, "k", "k_scale", "[Tk, Hk, D]", &kv.k, &kv.k_scale) ||
+        !read_side(b, "v", "v_scale", "[Tk, Hk, Dv]", &kv.v, &kv.v_scale) || !check_kv(b, q, &kv) ||
+        !sxt_build_repeated(b, "q_weight", q, &q_weight) || !sxt_build_repeated(b, "k_weight", kv.k, &k_weight)) {
         return false;
     }
     const sxt_slot like = b->work->slots[q];
     if (b->params.rotate) {
-        if (!add_rotation(b, &q, &k, norms ? q_weight : SXT_NO_SLOT, norms ? k_weight : SXT_NO_SLOT)) return false;
+        if (!add_rotation(b, &q, &kv.k, norms ? q_weight : SXT_NO_SLOT, norms ? k_weight : SXT_NO_SLOT)) return false;
     } else if (norms) {
         add_norm(b, &q, q_weight, "q normed");
-        add_norm(b, &k, k_weight, "k normed");
+        add_norm(b, &kv.k, k_weight, "k normed");
     }
-    if (b->params.kv_type != SXT_TYPE_ABSENT && !add_cache(b, &k, &v)) return false;
-    return add_attention(b, &like, q, k, v);
+    if (!write_side(b, "k", &write, &kv.k, kv.k_scale) || !write_side(b, "v", &write, &kv.v, kv.v_scale)) return false;
+    if (kv.v == SXT_NO_SLOT && !take_part(b, &kv)) return false;
+    return add_attention(b, &like, q, &kv);
 }

@@ -3,6 +3,7 @@
 #include "bound.h"
 #include "cache.h"
 #include "number.h"
+#include "sequences.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -90,19 +91,20 @@ static void isolate(trial *t) {
     }
 }
 
-// Σ p·|v| for each element of o: what the reference makes of the attention with |v| in v's place.
+// Σ p·|v| for each element of o: what the reference makes of the attention with |v|, decoded, in v's place.
 static sxt_result run_magnitude(const sxt_session *reference, trial *t) {
     sxt_work work = t->single;
     int v = sxt_stage_slot(&work.stages[0], "v"), o = sxt_stage_slot(&work.stages[0], "o"); // o is f32 by now
     uint64_t v_count = sxt_slot_count(&work.slots[v]), o_count = sxt_slot_count(&work.slots[o]);
     void *data[SXT_MAX_SLOTS] = {0};
-    float *absolute = malloc(v_count * sizeof *absolute + 1);
+    float *absolute = sxt_data_decode(&work, v, t->before);
     t->magnitude = malloc(o_count * sizeof *t->magnitude + 1);
     sxt_result result = absolute && t->magnitude ? SXT_OK : SXT_ERROR_OUT_OF_MEMORY;
     for (uint64_t i = 0; result == SXT_OK && i < v_count; i++)
-        absolute[i] = (float)fabs(sxt_number_get(work.slots[v].type, t->before[v], i));
-    work.slots[v].type = SXT_TYPE_F32;
-    work.slots[v].initial = absolute;
+        absolute[i] = fabsf(absolute[i]);
+    int plain = sxt_work_slot(&work, "|v|", SXT_TYPE_F32, work.slots[v].shape, absolute);
+    sxt_stage_bind(&work.stages[0], "v", plain);
+    sxt_stage_bind(&work.stages[0], "v_scale", SXT_NO_SLOT);
     if (result == SXT_OK) result = sxt_check_reference(reference, &work, data);
     for (uint64_t i = 0; result == SXT_OK && i < o_count; i++)
         t->magnitude[i] = ((const float *)data[o])[i];
@@ -196,6 +198,9 @@ static void judge_elements(const comparison *c, sxt_check_line *line) {
         }
     }
     line->error = difference > 0 ? sqrt(difference / size) : broken ? INFINITY : 0;
+    // Numbers too small for the type to hold all their digits are off by as much as it flushes, at most all they are.
+    if (size > 0)
+        line->limit = fmax(line->limit, fmin(1, sxt_number_tiny(c->target.type) * sqrt((double)count / size)));
     // In a few elements one code off may be more than the figure for many.
     if (sxt_type_block(c->target.type) > 1 || c->target.type == SXT_TYPE_FP8_E4M3)
         line->limit = fmax(line->limit, size > 0 && !c->exact ? SXT_BOUND_SLACK * sqrt(allowed / size) : 0);
@@ -228,6 +233,21 @@ static void check_untouched(const sxt_slot *slot, const sxt_cache_map *map, cons
             break;
         }
     }
+}
+
+// Results of queries that no sequence has must be as they were.
+static bool check_unclaimed(const trial *t, const sxt_slot *slot, const void *data, sxt_check *check) {
+    sxt_sequences sequences = sxt_sequences_of(t->work, t->stage);
+    uint64_t token_bytes = sxt_number_bytes(slot->type, (uint64_t)slot->shape[2] * slot->shape[3]);
+    bool *claimed = sxt_sequences_claimed(&sequences);
+    for (uint64_t i = 0; claimed && i < (uint64_t)slot->shape[0] * slot->shape[1] * token_bytes; i++) {
+        if (claimed[i / token_bytes] || ((const unsigned char *)data)[i] == SXT_POISON || *check->damage) continue;
+        snprintf(check->damage, sizeof check->damage, "%s: token %llu was written, which no sequence has", slot->name,
+                 (unsigned long long)(i / token_bytes));
+        check->ok = false;
+    }
+    free(claimed);
+    return claimed != NULL;
 }
 
 static sxt_target target_of(const trial *t, int slot) {
@@ -273,7 +293,7 @@ static sxt_result judge_field(const trial *t, const char *field, double conditio
                     .logarithm = strcmp(held->name, "lse") == 0};
     void *gathered = NULL;
     uint64_t count = sxt_slot_count(c.slot);
-    bool ready = true;
+    bool ready = t->stage->op != SXT_OP_ATTENTION || check_unclaimed(t, held, t->data[slot], check);
     if (is_cache(field)) {
         ready = sxt_cache_map_init(t->work, t->stage, field, t->data, &map);
         if (ready) gathered = gather_rows(c.slot, held->type, &map, t->data[slot]);

@@ -40,6 +40,39 @@ uint32_t sxt_draw_rotary_head(sxt_random *form) {
     return sxt_random_once_in(form, 2) ? 2 * sxt_random_range(form, 1, 160) : sxt_draw_one_of(form, common, 6);
 }
 
+const char *sxt_draw_cache_type(sxt_random *form, uint32_t channels) {
+    static const char *const types[] = {"f32", "f16", "bf16", "fp8_e4m3", "q8_0", "q4_0"};
+    return types[sxt_random_range(form, 0, channels % 32 == 0 ? 5 : 3)];
+}
+
+static uint32_t greatest_common_divisor(uint32_t a, uint32_t b) {
+    while (b) {
+        uint32_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+sxt_scramble sxt_draw_scramble(sxt_random *random, uint32_t count) {
+    sxt_scramble s = {sxt_random_range(random, 0, count - 1), sxt_random_range(random, 1, count), count};
+    while (greatest_common_divisor(count, s.step) != 1)
+        s.step--;
+    return s;
+}
+
+double sxt_scrambled(const sxt_scramble *s, uint64_t i) {
+    return (double)((s->first + i % s->count * s->step) % s->count);
+}
+
+double sxt_draw_or_nowhere(sxt_random *random, double index, uint32_t count) {
+    static const double far[] = {2147483647.0, -2147483648.0, -2, 65536};
+    if (sxt_random_once_in(random, 8)) return -1;
+    if (!sxt_random_once_in(random, 40)) return index;
+    uint32_t which = sxt_random_range(random, 0, 4);
+    return which == 4 || far[which] < count ? count : far[which];
+}
+
 void sxt_make_key(sxt_maker *m, const char *key, const char *format, ...) {
     char value[64];
     va_list arguments;
@@ -85,6 +118,13 @@ void sxt_make_repeated(sxt_maker *m, const char *name, uint32_t rank, const uint
         if (sxt_random_once_in(m->random, 2)) own[i] = 1;
     }
     sxt_make_normal(m, name, dtype, rank - skip, own + skip, 1, 0.4);
+}
+
+void sxt_make_scale(sxt_maker *m, const char *name, uint32_t heads) {
+    uint32_t count = sxt_random_once_in(m->form, 2) ? 1 : heads;
+    sxt_array *scale = sxt_make_tensor(m, name, SXT_DTYPE_F32, 1, &count);
+    for (uint32_t i = 0; scale && i < count; i++)
+        sxt_make_element(scale, i, 0.01 + 4 * sxt_random_unit(m->random));
 }
 
 void sxt_make_spoilt(sxt_maker *m, const char *name) {

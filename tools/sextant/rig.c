@@ -10,18 +10,20 @@ enum { GUARD_BYTES = 4096 };
 
 // ── Where a tensor lies in its buffer ──
 
-// Chooses strides and offset, and returns the buffer's size. Layout 0 is dense; others leave gaps of 0 to 9
-// elements (or blocks) after rows and heads, may put heads outside tokens, and start at any element.
-static uint64_t place(sxt_tensor *tensor, bool guarded, uint32_t layout, int slot) {
+// Chooses strides and offset, and returns the buffer's size. Layout 0 is dense, with heads outside of tokens if they
+// come first; others leave gaps of 0 to 9 elements (or blocks) after rows and heads, may put heads outside of tokens,
+// and start at any element.
+static uint64_t place(sxt_tensor *tensor, bool guarded, const sxt_work *work, int slot) {
+    uint32_t layout = work->layout;
     uint64_t offset = guarded ? GUARD_BYTES : 0;
     uint32_t pads[3] = {0, 0, 0}, block = sxt_type_block(tensor->type),
              step = block > 1 ? 2 : sxt_type_size(tensor->type);
-    int inner = 2, outer = 1; // dims by growing stride: channel, inner, outer, batch
+    int inner = work->heads_first ? 1 : 2, outer = 3 - inner; // dims by growing stride: channel, inner, outer, batch
     if (layout) {
         sxt_random random = sxt_random_seed(layout, (uint64_t)slot);
         for (int i = 0; i < 3; i++)
             pads[i] = sxt_random_once_in(&random, 2) ? block * sxt_random_range(&random, 0, 9) : 0;
-        if (sxt_random_once_in(&random, 3)) inner = 1, outer = 2;
+        if (sxt_random_once_in(&random, 3)) outer = inner, inner = 3 - outer;
         offset += (uint64_t)step * sxt_random_range(&random, 0, 31);
     }
     tensor->offset_bytes = offset;
@@ -81,7 +83,13 @@ sxt_result sxt_rig_init(sxt_rig *rig, const sxt_session *session, const sxt_work
         const sxt_slot *slot = &work->slots[i];
         rig->tensors[i].type = slot->type;
         memcpy(rig->tensors[i].shape, slot->shape, sizeof slot->shape);
-        uint64_t bytes = place(&rig->tensors[i], guarded, work->layout, i);
+        if (slot->part_of != SXT_NO_SLOT) {
+            memcpy(rig->tensors[i].strides, rig->tensors[slot->part_of].strides, sizeof rig->tensors[i].strides);
+            rig->tensors[i].offset_bytes = rig->tensors[slot->part_of].offset_bytes;
+            rig->tensors[i].buffer = rig->tensors[slot->part_of].buffer;
+            continue;
+        }
+        uint64_t bytes = place(&rig->tensors[i], guarded, work, i);
         result = sxt_buffer_create(session->device, &(sxt_buffer_desc){.bytes = bytes, .name = slot->name},
                                    &rig->buffers[i]);
         rig->tensors[i].buffer = rig->buffers[i];
@@ -174,18 +182,19 @@ static bool is_damaged(const sxt_rig *rig, int slot, void *image, void *scratch)
 
 sxt_result sxt_rig_read(sxt_rig *rig, int slot, void *out_data, bool *out_damaged) {
     const sxt_tensor *tensor = &rig->tensors[slot];
-    uint64_t bytes = sxt_buffer_size(rig->buffers[slot]), dense_bytes = sxt_slot_bytes(&rig->work->slots[slot]);
+    bool checked = rig->guarded && out_damaged && rig->buffers[slot]; // of a part the whole is
+    uint64_t bytes = sxt_buffer_size(tensor->buffer), dense_bytes = sxt_slot_bytes(&rig->work->slots[slot]);
     if (out_damaged) *out_damaged = false;
     if (!rig->guarded && is_dense(tensor)) {
         if (dense_bytes == 0) return SXT_OK;
-        return sxt_buffer_read(rig->buffers[slot], tensor->offset_bytes, out_data, dense_bytes);
+        return sxt_buffer_read(tensor->buffer, tensor->offset_bytes, out_data, dense_bytes);
     }
     void *image = malloc(bytes), *scratch = malloc(dense_bytes + 1);
     sxt_result result = image && scratch ? SXT_OK : SXT_ERROR_OUT_OF_MEMORY;
-    if (result == SXT_OK) result = sxt_buffer_read(rig->buffers[slot], 0, image, bytes);
+    if (result == SXT_OK) result = sxt_buffer_read(tensor->buffer, 0, image, bytes);
     if (result == SXT_OK) {
         copy_elements(tensor, image, out_data, false);
-        if (rig->guarded && out_damaged) *out_damaged = is_damaged(rig, slot, image, scratch);
+        if (checked) *out_damaged = is_damaged(rig, slot, image, scratch);
     }
     free(image);
     free(scratch);

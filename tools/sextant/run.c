@@ -47,6 +47,14 @@ static void print_times(const sxt_rig *rig, char variants[][128]) {
     if (rig->work->stage_count > 1) printf("total     %.1f us\n", total);
 }
 
+// What the kernels met in the input that should not be there.
+static void print_faults(const sxt_session *session) {
+    uint32_t faults = 0;
+    if (sxt_device_faults(session->device, true, &faults) != SXT_OK) return;
+    if (faults & SXT_FAULT_INDEX) printf("fault     a length, an offset or a page outside of what there is\n");
+    if (faults & SXT_FAULT_LOGIT) printf("fault     a logit above logit_bound, which was taken for the bound\n");
+}
+
 static void print_check(const sxt_check *check) {
     for (int i = 0; i < check->line_count; i++) {
         const sxt_check_line *line = &check->lines[i];
@@ -143,6 +151,7 @@ static int run_work(const sxt_args *args, const sxt_session *session, const sxt_
     } else {
         printf("device    %s\n", session->info->name);
         print_times(&rig, variants);
+        print_faults(session);
         if (args->value[OUTPUT]) exit_code = write_results(&rig, args->value[OUTPUT]);
         if (exit_code == SXT_EXIT_DONE && args->value[CHECK]) exit_code = check_rig(args, &rig);
     }
@@ -173,7 +182,9 @@ const sxt_command sxt_run_command = {
     .operand = "CASE.safetensors",
     .explanation =
         "The file's tensors are the input, its __metadata__ says what to compute; both are listed below.\n"
-        "Prints the device, each kernel variant, its time, and effective GFLOP/s and GB/s (every tensor moved once).\n"
+        "Prints the device, each kernel variant, its time, effective GFLOP/s and GB/s (every tensor moved once), and "
+        "what\n"
+        "the device found wrong with lengths, offsets, pages and a promised logit_bound.\n"
         "q8_0, q4_0 and fp8_e4m3 outputs are written as their bytes (U8), and decoded as NAME_f32. Caches written and\n"
         "copied are checked to the bit, codes of computed values to the one that rounding allows.\n"
         "An attention case with `norm` or `pairing` first norms and rotates q and k, in that order; with `kv_type`\n"

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SXT_MAX_RANK = 8, SXT_ERROR_SIZE = 512 };
+enum { SXT_MAX_RANK = 8, SXT_ERROR_SIZE = 800 };
 
 typedef enum sxt_dtype {
     SXT_DTYPE_F32,

@@ -281,24 +281,85 @@ typedef struct attention_form {
     const char *name;
     uint32_t batch, tokens, keys, heads, kv_heads;
     sxt_attention_desc params;
-    bool sinks, bias, alibi, lse;
+    bool sinks, bias, alibi, lse, mask;
+    bool lengths, ragged; // ragged: `tokens` and `keys` are those of all sequences
+    uint32_t page_rows;   // 0: no pages
+    bool v_in_k;
 } attention_form;
+
+static void add_sequences(maker *m, const attention_form *form, sxt_attention_desc *a) {
+    if (form->lengths) a->kv_lengths = place(m, SXT_TYPE_I32, 1, 1, 1, form->batch);
+    if (form->page_rows) a->block_table = place(m, SXT_TYPE_I32, 1, 1, form->batch, form->keys / form->page_rows);
+    if (!form->ragged) return;
+    a->cu_seqlens_q = place(m, SXT_TYPE_I32, 1, 1, 1, form->batch + 1);
+    a->cu_seqlens_k = place(m, SXT_TYPE_I32, 1, 1, 1, form->batch + 1);
+    a->max_q_tokens = form->tokens / 2;
+    a->max_k_tokens = form->keys / 2;
+}
+
+static void attention_of(maker *m, const attention_form *form, sxt_type q, sxt_type k, sxt_type v, uint32_t channels,
+                         uint32_t v_channels) {
+    const bool odd = m->odd != 0;
+    const uint32_t batch = form->ragged ? 1 : form->batch, rows = form->page_rows ? form->page_rows : form->keys;
+    const uint32_t k_batch = form->page_rows ? batch * (form->keys / rows) : batch;
+    sxt_work_desc desc = {.attention = form->params};
+    sxt_attention_desc *a = &desc.attention;
+    a->q = place(m, q, batch, form->tokens, form->heads, channels);
+    a->k = place(m, k, k_batch, rows, form->kv_heads, channels);
+    if (!form->v_in_k) {
+        a->v = place(m, v, k_batch, rows, form->kv_heads, v_channels);
+    } else {
+        a->v = a->k;
+        a->v.shape[3] = v_channels;
+        for (uint64_t stride = channels, dim = 3; dim-- > 0; stride *= a->k.shape[dim])
+            a->v.strides[dim] = stride;
+        a->v.strides[3] = 1;
+    }
+    a->o = place(m, q, batch, form->tokens, form->heads, v_channels);
+    if (form->lse) a->lse = place(m, SXT_TYPE_F32, batch, form->tokens, form->heads, 1);
+    if (form->bias) a->bias = place(m, SXT_TYPE_F16, 1, 1, form->tokens, form->keys);
+    if (form->mask) a->mask = place(m, SXT_TYPE_I32, 1, 1, form->tokens, (form->keys + 31) / 32);
+    if (form->sinks) a->sinks = place(m, SXT_TYPE_F32, 1, 1, 1, form->heads);
+    if (form->alibi) a->alibi_slopes = place(m, SXT_TYPE_F32, 1, 1, 1, form->heads);
+    add_sequences(m, form, a);
+    visit(m, SXT_OP_ATTENTION, &desc, "attention.%s.%s-%s%s%s.d%u%s", form->name, sxt_type_name(q), sxt_type_name(k),
+          k == v ? "" : "-", k == v ? "" : sxt_type_name(v), channels, odd ? ".unaligned" : "");
+}
 
 static void attention(maker *m, const attention_form *form, sxt_type q, sxt_type kv, uint32_t channels,
                       uint32_t v_channels) {
-    const bool odd = m->odd != 0;
-    sxt_work_desc desc = {.attention = form->params};
-    sxt_attention_desc *a = &desc.attention;
-    a->q = place(m, q, form->batch, form->tokens, form->heads, channels);
-    a->k = place(m, kv, form->batch, form->keys, form->kv_heads, channels);
-    a->v = place(m, kv, form->batch, form->keys, form->kv_heads, v_channels);
-    a->o = place(m, q, form->batch, form->tokens, form->heads, v_channels);
-    if (form->lse) a->lse = place(m, SXT_TYPE_F32, form->batch, form->tokens, form->heads, 1);
-    if (form->bias) a->bias = place(m, SXT_TYPE_F16, 1, 1, form->tokens, form->keys);
-    if (form->sinks) a->sinks = place(m, SXT_TYPE_F32, 1, 1, 1, form->heads);
-    if (form->alibi) a->alibi_slopes = place(m, SXT_TYPE_F32, 1, 1, 1, form->heads);
-    visit(m, SXT_OP_ATTENTION, &desc, "attention.%s.%s-%s.d%u%s", form->name, sxt_type_name(q), sxt_type_name(kv),
-          channels, odd ? ".unaligned" : "");
+    attention_of(m, form, q, kv, kv, channels, v_channels);
+}
+
+// Sequences of different lengths, pages, masks of bits, bounded logits, values in keys, mixed codes.
+static void attention_sequences(maker *m) {
+#define PREFILL .tokens = 512, .keys = 512, .heads = 32, .kv_heads = 8
+#define DECODE  .batch = 8, .tokens = 1, .keys = 4096, .heads = 32, .kv_heads = 8
+    static const attention_form forms[] = {
+        {.name = "prefill.ragged", .batch = 4, PREFILL, .params = {.causal = true}, .ragged = true},
+        {.name = "prefill.mask", .batch = 1, PREFILL, .mask = true},
+        {.name = "prefill.bounded", .batch = 1, PREFILL, .params = {.causal = true, .logit_bound = 12}},
+        {.name = "prefill.pages", .batch = 1, PREFILL, .params = {.causal = true}, .lengths = true, .page_rows = 16},
+        {.name = "decode.lengths", DECODE, .lengths = true},
+        {.name = "decode.pages", DECODE, .lengths = true, .page_rows = 16},
+        {.name = "decode.bounded", DECODE, .params = {.logit_bound = 12}},
+        {.name = "decode.mask", DECODE, .mask = true},
+    };
+    static const attention_form mla = {
+        .name = "decode.mla", .batch = 1, .tokens = 1, .keys = 4096, .heads = 128, .kv_heads = 1, .v_in_k = true};
+#undef PREFILL
+#undef DECODE
+    for (size_t f = 0; f < sizeof forms / sizeof forms[0]; f++) {
+        attention(m, &forms[f], SXT_TYPE_F32, SXT_TYPE_F16, 128, 128);
+        attention(m, &forms[f], SXT_TYPE_F32, SXT_TYPE_F16, 256, 256);
+    }
+    for (int k = 0; k < CACHE_TYPES; k++) {
+        attention_of(m, &forms[0], SXT_TYPE_F32, cache_types[k], cache_types[(k + 1) % CACHE_TYPES], 128, 128);
+        if (cache_types[k] != SXT_TYPE_F16) attention(m, &forms[5], SXT_TYPE_F32, cache_types[k], 128, 128);
+        attention_of(m, &forms[5], SXT_TYPE_F32, cache_types[k], cache_types[(k + 1) % CACHE_TYPES], 128, 128);
+    }
+    attention(m, &mla, SXT_TYPE_F32, SXT_TYPE_F16, 576, 512);
+    attention(m, &mla, SXT_TYPE_F32, SXT_TYPE_Q8_0, 576, 512);
 }
 
 static void attentions(maker *m) {
@@ -351,11 +412,12 @@ static void attentions(maker *m) {
         {.name = "full.b2", .batch = 2, .tokens = 4096, .keys = 4096, .heads = 10, .kv_heads = 10},
     };
     static const uint32_t dims[] = {64, 80, 96, 128, 256};
-    static const sxt_type kv_types[] = {SXT_TYPE_F16, SXT_TYPE_BF16, SXT_TYPE_F32, SXT_TYPE_Q8_0};
+    static const sxt_type kv_types[] = {SXT_TYPE_F16,  SXT_TYPE_BF16, SXT_TYPE_F32,
+                                        SXT_TYPE_Q8_0, SXT_TYPE_Q4_0, SXT_TYPE_FP8_E4M3};
     for (int step = 0; step < 2; step++) {
         for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++)
-            for (size_t t = 0; t < sizeof kv_types / sizeof kv_types[0]; t++) // q8_0's blocks are of 32 channels
-                if (kv_types[t] != SXT_TYPE_Q8_0 || dims[d] % 32 == 0)
+            for (size_t t = 0; t < sizeof kv_types / sizeof kv_types[0]; t++)
+                if (dims[d] % sxt_type_block(kv_types[t]) == 0)
                     attention(m, &steps[step], SXT_TYPE_F32, kv_types[t], dims[d], dims[d]);
         attention(m, &steps[step], SXT_TYPE_F16, SXT_TYPE_F16, 128, 128);
         attention(m, &steps[step], SXT_TYPE_BF16, SXT_TYPE_BF16, 128, 128);
@@ -370,6 +432,7 @@ static void attentions(maker *m) {
     }
     attention(m, &forms[8], SXT_TYPE_F16, SXT_TYPE_F16, 40, 40);
     attention(m, &forms[8], SXT_TYPE_F16, SXT_TYPE_F16, 72, 72);
+    attention_sequences(m);
 }
 
 static void attention_merges(maker *m) {

@@ -2,34 +2,39 @@
 #include "work.h"
 
 #include "number.h"
+#include "sequences.h"
 
+#include <stdlib.h>
 #include <string.h>
-
-void sxt_attention_visible(const sxt_attention_desc *desc, uint32_t tq, uint32_t tk, uint32_t i, uint32_t *out_first,
-                           uint32_t *out_end) {
-    int64_t own = (int64_t)i + tk - tq, first = 0, last = (int64_t)tk - 1; // masks are aligned bottom-right
-    if (desc->causal && own < last) last = own;
-    if (desc->windowed && desc->window_left >= 0 && own - desc->window_left > first) first = own - desc->window_left;
-    if (desc->windowed && desc->window_right >= 0 && own + desc->window_right < last) last = own + desc->window_right;
-    if (last < first) first = 0, last = -1;
-    *out_first = (uint32_t)first;
-    *out_end = (uint32_t)(last + 1);
-}
 
 static double elements(const sxt_work *work, const sxt_stage *stage, const char *field) {
     int slot = sxt_stage_slot(stage, field);
     return slot == SXT_NO_SLOT ? 0 : (double)sxt_slot_count(&work->slots[slot]);
 }
 
-static double attention_flops(const sxt_work *work, const sxt_stage *stage) {
-    const sxt_slot *q = &work->slots[sxt_stage_slot(stage, "q")], *v = &work->slots[sxt_stage_slot(stage, "v")];
+// Pairs of a query and a key that it sees, over all heads.
+static double visible_pairs(const sxt_sequences *all) {
     double pairs = 0;
-    for (uint32_t i = 0; i < q->shape[1]; i++) {
-        uint32_t first, end;
-        sxt_attention_visible(&stage->desc.attention, q->shape[1], v->shape[1], i, &first, &end);
-        pairs += end - first;
+    uint32_t heads = all->q->shape[2], alike = all->mask && all->mask->shape[1] > 1 ? 1 : heads;
+    for (uint32_t n = 0; n < all->count; n++) {
+        sxt_sequence one = sxt_sequences_at(all, n);
+        for (uint32_t i = 0; i < one.queries; i++) {
+            uint32_t first, end;
+            sxt_sequence_range(all, &one, i, &first, &end);
+            if (!all->mask && !all->table) pairs += (double)(end - first) * heads;
+            for (uint32_t h = 0; (all->mask || all->table) && h < heads; h += alike) {
+                for (uint32_t j = first; j < end; j++)
+                    pairs += sxt_sequence_sees(all, &one, h, i, j) ? alike : 0;
+            }
+        }
     }
-    return 2 * pairs * q->shape[0] * q->shape[2] * ((double)q->shape[3] + v->shape[3]);
+    return pairs;
+}
+
+static double attention_flops(const sxt_work *work, const sxt_stage *stage) {
+    sxt_sequences all = sxt_sequences_of(work, stage);
+    const sxt_slot *v = &work->slots[sxt_stage_slot(stage, "v")];
+    return 2 * visible_pairs(&all) * ((double)all.q->shape[3] + v->shape[3]);
 }
 
 double sxt_stage_flops(const sxt_work *work, const sxt_stage *stage) {
@@ -55,10 +60,24 @@ double sxt_stage_flops(const sxt_work *work, const sxt_stage *stage) {
     return 0;
 }
 
+// Of keys and values those that a sequence has count; of values that are a part of keys none.
+static double kv_bytes(const sxt_work *work, const sxt_stage *stage, const sxt_slot *slot) {
+    sxt_sequences all = sxt_sequences_of(work, stage);
+    bool *used = sxt_sequences_used(&all);
+    uint64_t rows = (uint64_t)slot->shape[0] * slot->shape[1], count = 0;
+    for (uint64_t row = 0; used && row < rows; row++)
+        count += used[row];
+    free(used);
+    if (slot->part_of != SXT_NO_SLOT) return 0;
+    return (double)sxt_number_bytes(slot->type, count * slot->shape[2] * slot->shape[3]);
+}
+
 // Of a cache only the rows that are moved count, however many it has.
 static double field_bytes(const sxt_work *work, const sxt_stage *stage, const char *field, bool written) {
     const sxt_slot *slot = &work->slots[sxt_stage_slot(stage, field)];
     double bytes = (double)sxt_slot_bytes(slot);
+    bool is_kv = strcmp(field, "k") == 0 || strcmp(field, "v") == 0;
+    if (stage->op == SXT_OP_ATTENTION && is_kv) return kv_bytes(work, stage, slot);
     if (strcmp(field, "k_cache") == 0 || strcmp(field, "v_cache") == 0) {
         const sxt_slot *from = &work->slots[sxt_stage_slot(stage, field[0] == 'k' ? "k" : "v")];
         return (double)sxt_number_bytes(slot->type, sxt_slot_count(from));

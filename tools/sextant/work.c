@@ -9,7 +9,7 @@
 int sxt_work_slot(sxt_work *work, const char *name, sxt_type type, const uint32_t shape[4], const void *initial) {
     assert(work->slot_count < SXT_MAX_SLOTS);
     sxt_slot *slot = &work->slots[work->slot_count];
-    *slot = (sxt_slot){.name = name, .type = type, .initial = initial, .scale = SXT_NO_SLOT};
+    *slot = (sxt_slot){.name = name, .type = type, .initial = initial, .scale = SXT_NO_SLOT, .part_of = SXT_NO_SLOT};
     memcpy(slot->shape, shape, sizeof slot->shape);
     return work->slot_count++;
 }

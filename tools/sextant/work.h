@@ -34,6 +34,7 @@ typedef struct sxt_slot {
     const void *initial; // dense; NULL: starts as poison (NaN), for outputs
     void *owned;         // freed with the work; may be what `initial` points at
     int scale;           // slot of the f32 scales, one a head or one for all, that an fp8 cache has; or SXT_NO_SLOT
+    int part_of;         // slot whose first channels this one is, in memory too; or SXT_NO_SLOT
     bool result;         // an output that a user asked for, against what lies between stages
     uint32_t rank;       // as a file has it: the dims of file_shape
     uint64_t file_shape[4];
@@ -52,7 +53,8 @@ typedef struct sxt_work {
     int slot_count;
     sxt_stage stages[SXT_MAX_STAGES];
     int stage_count;
-    uint32_t layout;     // see sxt_case_params
+    uint32_t layout; // see sxt_case_params
+    bool heads_first;
     float *freq_factors; // of a scaled rotation; freed with the work
 } sxt_work;
 
@@ -90,13 +92,9 @@ void sxt_work_finish(sxt_work *work);
 // ── Figures: traffic.c ──
 
 // Useful arithmetic and least traffic of a stage: all that has to be read or written, once; of a cache the rows at hand.
-// Attention has 4·(visible pairs)·Hq·D flops.
+// Attention has 4·(visible pairs)·Hq·D flops (of d and d_v that differ, their mean counts).
 double sxt_stage_flops(const sxt_work *work, const sxt_stage *stage);
 double sxt_stage_bytes(const sxt_work *work, const sxt_stage *stage);
-
-// The keys [*out_first, *out_end) that query i of an attention may see.
-void sxt_attention_visible(const sxt_attention_desc *desc, uint32_t tq, uint32_t tk, uint32_t i, uint32_t *out_first,
-                           uint32_t *out_end);
 
 // ── From a case: build.c ──
 

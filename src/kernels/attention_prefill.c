@@ -1,0 +1,126 @@
+// Attention of many queries on drivers that run on the CPU: shaders/attention_prefill_software.comp.
+#include "interface/attention_prefill.h"
+
+#include "kernels/attention.h"
+
+#include <assert.h>
+
+typedef struct prefill_shape {
+    uint32_t head, v_head; // channels, padded
+    uint32_t lane_rows;    // rows of a tile in each lane
+    uint32_t keys, values; // of a trip
+    uint32_t passes;
+    bool general; // one pipeline for all types, at half the speed
+} prefill_shape;
+
+static uint32_t larger(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+static uint32_t smaller(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+// The largest power of two up to value / divisor, at least 1.
+static uint32_t times(uint32_t value, uint32_t divisor) {
+    uint32_t n = 1;
+    while (2 * n * divisor <= value)
+        n *= 2;
+    return n;
+}
+
+// Products of a trip, in each lane. About a second of compiling goes with so many, and longer trips run out of the
+// CPU's caches for code: they are no faster. With more rows less goes into reading keys, and more into carrying outputs
+// from trip to trip, which is why values go through the rows in two passes.
+static prefill_shape full_shape(const sxt_attention_desc *desc, uint32_t lanes) {
+    enum { PRODUCTS = 1024, MOST_LANE_ROWS = 4 };
+    uint32_t head = desc->q.shape[SXT_CHANNEL], v_head = desc->v.shape[SXT_CHANNEL];
+    uint64_t packed = sxt_attention_packed_rows(desc);
+    prefill_shape shape = {.head = head, .v_head = v_head, .lane_rows = 1};
+    while (shape.lane_rows < MOST_LANE_ROWS && shape.lane_rows * lanes < packed &&
+           4 * shape.lane_rows * larger(head, v_head) <= PRODUCTS)
+        shape.lane_rows *= 2;
+    // Scores are stored in pairs.
+    shape.keys = larger(times(PRODUCTS, shape.lane_rows * head), shape.lane_rows > 1 ? 1 : 2);
+    shape.passes = shape.lane_rows == 4 && v_head > 64 ? 2 : 1;
+    shape.values = larger(times(PRODUCTS * shape.passes, shape.lane_rows * v_head), shape.lane_rows > 1 ? 1 : 2);
+    return shape;
+}
+
+// For work that is done before a larger kernel would be compiled.
+static prefill_shape small_shape(const sxt_attention_desc *desc) {
+    uint32_t head = larger(sxt_plan_pow2(larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL])), 32);
+    head = smaller(head, 576);
+    return (prefill_shape){
+        .head = head, .v_head = head, .lane_rows = 1, .keys = 2, .values = 2, .passes = 1, .general = true};
+}
+
+static bool is_small(const sxt_attention_desc *desc) {
+    const double few = 1 << 24;
+    double channels = (double)desc->q.shape[SXT_CHANNEL] + desc->v.shape[SXT_CHANNEL];
+    double rows = (double)desc->q.shape[SXT_BATCH] * desc->q.shape[SXT_TOKEN] * desc->q.shape[SXT_HEAD];
+    return 2 * channels * rows * desc->max_k_tokens < few;
+}
+
+static prefill_shape choose_shape(const sxt_attention_desc *desc, uint32_t lanes) {
+    return is_small(desc) ? small_shape(desc) : full_shape(desc, lanes);
+}
+
+static void specialise(const prefill_shape *shape, const sxt_attention_desc *desc, bool split, sxt_dispatch *dispatch) {
+    uint32_t *spec = dispatch->spec;
+    // Rows may begin anywhere.
+    spec[SXT_ATTENTION_SPEC_K_ALIGNED] = spec[SXT_ATTENTION_SPEC_V_ALIGNED] = true;
+    if (shape->general) spec[SXT_ATTENTION_SPEC_K_TYPE] = spec[SXT_ATTENTION_SPEC_V_TYPE] = SXT_ATTENTION_ANY_TYPE;
+    spec[SXT_ATTENTION_SPEC_HEAD] = shape->head;
+    spec[SXT_ATTENTION_SPEC_V_HEAD] = shape->v_head;
+    spec[SXT_ATTENTION_SPEC_KEYS] = shape->keys;
+    spec[SXT_ATTENTION_SPEC_VALUES] = shape->values;
+    spec[SXT_ATTENTION_SPEC_PASSES] = shape->passes;
+    spec[SXT_ATTENTION_SPEC_Q_DIRECT] = !shape->general && desc->q.type == SXT_TYPE_F32;
+    spec[SXT_ATTENTION_SPEC_O_DIRECT] = !shape->general && (split || desc->o.type == SXT_TYPE_F32);
+    dispatch->spec_count = SXT_ATTENTION_SPEC_PREFILL_COUNT;
+}
+
+// Few workgroups with a run of tiles each, and scratch memory for each of them.
+static void add_work(const sxt_caps *caps, const prefill_shape *shape, uint32_t rows, uint32_t lanes, sxt_plan *plan) {
+    enum { MOST_GROUPS = 64 };
+    sxt_dispatch *dispatch = &plan->dispatches[0];
+    uint64_t groups = (uint64_t)dispatch->groups[0] * dispatch->groups[1] * dispatch->groups[2];
+    dispatch->groups[0] = groups < MOST_GROUPS ? (uint32_t)groups : MOST_GROUPS;
+    dispatch->groups[1] = dispatch->groups[2] = 1;
+    uint32_t unit = 4 * lanes, widest = larger(shape->head, shape->v_head);
+    uint64_t bytes = (uint64_t)dispatch->groups[0] * SXT_ATTENTION_WORK_BYTES(rows, (widest + unit - 1) / unit * unit);
+    uint64_t align = caps->storage_align > 16 ? caps->storage_align : 16;
+    uint64_t offset = (plan->scratch_bytes + align - 1) / align * align;
+    assert(dispatch->binding_count == SXT_ATTENTION_WORK);
+    dispatch->bindings[dispatch->binding_count++] = (sxt_binding){.kind = SXT_BINDING_SCRATCH,
+                                                                  .written = true,
+                                                                  .offset = offset,
+                                                                  .bytes = bytes,
+                                                                  .hazard_offset = offset,
+                                                                  .hazard_bytes = bytes};
+    plan->scratch_bytes = offset + bytes;
+}
+
+sxt_result sxt_attention_plan_prefill(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan) {
+    sxt_attention_frame frame;
+    sxt_result result = sxt_attention_frame_call(caps, desc, true, &frame, plan);
+    if (result != SXT_OK) return result;
+
+    uint32_t lanes = caps->subgroup_size;
+    const prefill_shape shape = choose_shape(desc, lanes);
+    const sxt_attention_tiling tiling = {.rows = shape.lane_rows * lanes, .split_keys = desc->split_keys};
+    sxt_dispatch *dispatch = &plan->dispatches[0];
+    dispatch->shader = SXT_SHADER_ATTENTION_PREFILL_SOFTWARE;
+    dispatch->subgroup_size = caps->subgroup_size_control ? lanes : 0;
+    dispatch->spec[SXT_ATTENTION_SPEC_LANES] = lanes;
+    specialise(&shape, desc, tiling.split_keys > 0, dispatch);
+    result = sxt_attention_lay_out(caps, desc, &tiling, &frame, plan);
+    if (result != SXT_OK) return result;
+    uint32_t splits = dispatch->groups[2];
+    add_work(caps, &shape, tiling.rows, lanes, plan);
+    sxt_plan_name(plan, "attention.prefill%s%s d%u rows %u keys %u/%u splits %u grid %u",
+                  shape.general ? ".general" : "", dispatch->spec[SXT_ATTENTION_SPEC_BOUNDED] ? ".bounded" : "",
+                  shape.head, tiling.rows, shape.keys, shape.values, splits, dispatch->groups[0]);
+    return SXT_OK;
+}
