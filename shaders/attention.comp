@@ -39,16 +39,7 @@ const uint OUTS = OUT_ROWS * OUT_QUADS, VALUES = 4 * OUT_QUADS; // of four keys
 const uint K_FETCHES = KEYS * CHUNK / THREADS, Q_FETCHES = WHOLE_Q ? 1 : (ROWS * CHUNK + THREADS - 1) / THREADS;
 // One quad of padding spreads rows over the banks.
 const uint Q_PITCH = (WHOLE_Q ? HEAD / 4 : CHUNK) + 1, K_PITCH = CHUNK + 1, P_PITCH = KEYS / 4 + 1;
-const uint MASK_PITCH = KEYS / 32;
 const uint K_QUADS = KEYS * K_PITCH, P_QUADS = ROWS * P_PITCH;
-
-// The first element of a row of K or V.
-#if SXT_ADDRESS
-#define KEY_ROW uint64_t
-#else
-#define KEY_ROW uint
-#endif
-const KEY_ROW ABSENT = ~KEY_ROW(0);
 
 shared vec4 q_tile[ROWS * Q_PITCH];
 // A chunk of K, and after it the weights.
@@ -57,20 +48,18 @@ shared float row_factor[ROWS]; // of the running output
 #if !SXT_SUBGROUP
 shared float partials[ROWS * LANES];
 #endif
-shared KEY_ROW key_rows[PAGES ? 4 * KEYS : 1]; // of K, then of V; twice: this tile of keys, and the one before
-shared uint mask_tile[MASK_BITS ? ROWS * MASK_PITCH : 1];
-shared uint kept_any[MASK_BITS ? 3 : 1]; // by tiles of keys in turn
 
 uint thread, lane, score_group, quad, out_group, out_lanes, out_groups;
 place at;
 uint first_row, partial_first;
 ivec2 keys_seen; // by some row of the tile
-uint turn;       // counts tiles of keys
 float score[SCORES];
 float row_max[SCORE_ROWS], row_sum[SCORE_ROWS]; // the sum is this thread's share
 float greatest;
 vec4 k_fetched[K_FETCHES], q_fetched[Q_FETCHES];
 vec4 values[VALUES], tile_out[OUTS], out_sum[OUTS];
+
+#include "lib/attention_stage.glsl"
 
 uint score_row(uint i) {
     return score_group + SXT_ATTENTION_ROW_GROUPS * i;
@@ -101,111 +90,6 @@ uint out_row(uint i) {
 
 float add(float a, float b) {
     return a + b;
-}
-
-// ── Keys of a tile ──
-
-// A key of the tile of keys, or where none of its rows sees that one, a key that is seen: no page is looked up for
-// others.
-uint seen_key(uint key) {
-    return uint(clamp(int(key), keys_seen.x, keys_seen.y - 1));
-}
-
-#if SXT_ADDRESS
-KEY_ROW wide_row(uint base, uint stride[3], key_place where, uint type) {
-    return (sxt_is_blocks(type) ? 32u : 1u) * base + uint64_t(where.batch) * stride[0] +
-           uint64_t(where.token) * stride[1] + uint64_t(at.kv_head) * stride[2];
-}
-
-KEY_ROW find_k(key_place where) {
-    return wide_row(byte_of(pc.bases_main, 8u), pc.k_stride, where, K_TYPE);
-}
-
-KEY_ROW find_v(key_place where) {
-    return wide_row(byte_of(pc.bases_main, 16u), pc.v_stride, where, V_TYPE);
-}
-
-// Where the 64 elements begin among which `row` is: all types have them in whole words.
-uvec2 origin_of(uint slot, KEY_ROW row, uint type) {
-    uint bytes = type == SXT_STORE_F32 ? 256u : type == SXT_STORE_FP8_E4M3 ? 64u : 128u;
-    if (sxt_is_blocks(type))
-        bytes = 2u * sxt_block_bytes(type);
-    uvec2 start = sxt_address(slot);
-    uint64_t address = (uint64_t(start.y) << 32 | start.x) + (row >> 6) * bytes;
-    return uvec2(uint(address), uint(address >> 32));
-}
-
-vec4 k_at(KEY_ROW row, uint c) {
-    k_origin = origin_of(SXT_ATTENTION_K, row, K_TYPE);
-    return k_quad((uint(row) & 63u) + c * 4u);
-}
-
-vec4 v_at(KEY_ROW row, uint c) {
-    v_origin = origin_of(SXT_ATTENTION_V, row, V_TYPE);
-    return v_quad((uint(row) & 63u) + c * 4u);
-}
-#else
-KEY_ROW find_k(key_place where) {
-    return k_row(at, where);
-}
-
-KEY_ROW find_v(key_place where) {
-    return v_row(at, where);
-}
-
-vec4 k_at(KEY_ROW row, uint c) {
-    return k_quad(row + c * 4u);
-}
-
-vec4 v_at(KEY_ROW row, uint c) {
-    return v_quad(row + c * 4u);
-}
-#endif
-
-KEY_ROW row_of_k(uint key0, uint n) {
-    return PAGES ? key_rows[turn % 2u * 2u * KEYS + n] : find_k(find_key(at, seen_key(key0 + n)));
-}
-
-KEY_ROW row_of_v(uint key0, uint n) {
-    return PAGES ? key_rows[(turn % 2u * 2u + 1u) * KEYS + n] : find_v(find_key(at, seen_key(key0 + n)));
-}
-
-void find_pages(uint key0) {
-    if (thread < KEYS) {
-        key_place where = find_key(at, seen_key(key0 + thread));
-        uint slot = turn % 2u * 2u * KEYS + thread;
-        key_rows[slot] = where.there ? find_k(where) : ABSENT;
-        key_rows[slot + KEYS] = where.there ? find_v(where) : ABSENT;
-    }
-}
-
-void stage_mask(uint key0) {
-    // This turn's word is zero since the last turn, in which nobody needed it any more.
-    if (thread == 0u)
-        kept_any[(turn + 1u) % 3u] = 0u;
-    [[dont_unroll]] for (uint n = thread; n < ROWS * MASK_PITCH; n += THREADS) {
-        uint key = key0 + n % MASK_PITCH * 32u, word = 0u;
-        int count = keys_seen.y - int(key);
-        if (count > 0)
-            word = SXT_AT(mask_words, mask_row(at, row_at(at, first_row + n / MASK_PITCH)) + key / 32u);
-        word &= count < 32 ? (1u << max(count, 0)) - 1u : 0xffffffffu;
-        mask_tile[n] = word;
-        if (word != 0u)
-            atomicOr(kept_any[turn % 3u], 1u);
-    }
-}
-
-// Finds the keys of a tile; false if the mask hides all of them.
-bool begin_tile(uint key0) {
-    if (!PAGES && !MASK_BITS)
-        return true;
-    turn++;
-    if (PAGES)
-        find_pages(key0);
-    if (MASK_BITS)
-        stage_mask(key0);
-    barrier();
-    return !MASK_BITS || kept_any[turn % 3u] != 0u;
 }
 
 // ── Scores ──
@@ -295,7 +179,7 @@ void mask_scores(uint key0, bool edge) {
             score[n] = unmasked_logit(score[n], at, r, key);
             bool seen = !edge || (key >= first_key(at, r.token) && key < end_key(at, r.token));
             if (MASK_BITS)
-                seen = seen && (mask_tile[score_row(i) * MASK_PITCH + in_tile / 32u] >> in_tile % 32u & 1u) != 0u;
+                seen = seen && kept_in_tile(score_row(i), in_tile);
             if (PAGES)
                 seen = seen && row_of_k(key0, in_tile) != ABSENT;
             score[n] = seen ? score[n] : MASKED;
@@ -457,7 +341,6 @@ void begin() {
     quad = thread % out_lanes;
     out_group = thread / out_lanes;
     out_groups = THREADS / out_lanes;
-    turn = 0u;
     greatest = 0.0;
     [[unroll]] for (uint i = 0; i < SCORE_ROWS; i++) {
         row_max[i] = FLOOR;
@@ -465,8 +348,7 @@ void begin() {
     }
     [[unroll]] for (uint n = 0; n < OUTS; n++)
         out_sum[n] = vec4(0);
-    if (MASK_BITS && thread < 3u)
-        kept_any[thread] = 0u;
+    begin_tiles();
 }
 
 void main() {

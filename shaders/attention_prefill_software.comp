@@ -361,7 +361,7 @@ void redo_row(rows k, rows v, ivec2 keys, uint packed, vec2 end_of_row, uint64_t
         vec4 sum = vec4(0);
         [[dont_unroll]] for (int key = first; key < end; key++) {
             if (PAGES)
-                list_rows(at, k, v, key, key, key + 1, key);
+                list_rows(at, k, v, key, key, key + 1, ivec2(key, key + 1));
             uint64_t key_row = row_address(k, key, key);
             float w = weight_alone(r, query_row, key_row & ~ABSENT, key, end_of_row.x);
             if (w != 0.0 && (!PAGES || key_row < ABSENT))
@@ -430,15 +430,15 @@ void do_tile(uint tile, uint split) {
     }
     uint64_t list = work + uint64_t(SXT_ATTENTION_SCORE_BYTES(ROWS));
     uint64_t v_list = list + uint64_t(SXT_ATTENTION_BLOCK * 8u);
-    rows k = rows_of(at, SXT_ATTENTION_K, 8u, pc.k_stride, k_type(), list, keys.y - 1);
-    rows v = rows_of(at, SXT_ATTENTION_V, 16u, pc.v_stride, v_type(), v_list, keys.y - 1);
+    rows k = rows_of(at, SXT_ATTENTION_K, 8u, pc.k_stride, k_type(), list, keys);
+    rows v = rows_of(at, SXT_ATTENTION_V, 16u, pc.v_stride, v_type(), v_list, keys);
     [[dont_unroll]] for (int block = keys.x & -BLOCK; block < keys.y; block += BLOCK) {
         // Whole trips: what is before the first key, or after the last, is seen by no row.
         int from = max(keys.x & -TRIP, block), to = min((keys.y + TRIP - 1) & -TRIP, block + BLOCK);
         if (MASK_BITS && !any_kept(block))
             to = from;
         if (PAGES)
-            list_rows(at, k, v, block, from, to, keys.y - 1);
+            list_rows(at, k, v, block, from, to, keys);
         take_block(k, v, block, from, to);
     }
     store(k, v, keys, SPLIT ? partial_row(tile, split, 0u) : 0u);

@@ -216,7 +216,8 @@ Test(compile_only, a_kernel_that_does_not_fit_the_registers_is_seen_to_spill) {
     sxt_tensor tensors[4];
     for (uint64_t i = 0; i < 4; i++)
         tensors[i] = (sxt_tensor){.buffer = buffer, .offset_bytes = i << 32, .shape = {1, 512, 8, 256}};
-    const sxt_attention_desc desc = {.q = tensors[0], .k = tensors[1], .v = tensors[2], .o = tensors[3]};
+    const sxt_attention_desc desc = {
+        .q = tensors[0], .k = tensors[1], .v = tensors[2], .o = tensors[3], .kernel = SXT_ATTENTION_TILE};
     sxt_any_desc resolved;
     sxt_plan plan;
     uint32_t count = 0;
@@ -225,6 +226,7 @@ Test(compile_only, a_kernel_that_does_not_fit_the_registers_is_seen_to_spill) {
     cr_assert_eq(sxt_attention_plan(&sxt_device_get_info(device)->caps, &resolved.attention, &plan), SXT_OK);
     for (int large = 0; large < 2 && is_null_device(device); large++) {
         if (large) plan.dispatches[0].spec[SXT_ATTENTION_SPEC_ROWS] = 64;
+        if (large) plan.dispatches[0].spec[SXT_ATTENTION_SPEC_OUT_ROWS] = 32;
         cr_assert_eq(sxt_vulkan_statistics(device, &plan, found, ROOM, &count), SXT_OK, "%s", log.text);
         spilled[large] = find(found, count, "Spilled VGPRs")->value + find(found, count, "Scratch size")->value;
     }

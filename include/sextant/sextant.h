@@ -475,6 +475,8 @@ SXT_API sxt_result sxt_kv_copy(sxt_stream *stream, const sxt_kv_copy_desc *desc)
 // Lengths, tables and offsets lie in device memory, and memory outside the tensors is never touched whatever they are:
 // lengths and offsets are clamped to what there is, an offset below the one before it gives an empty sequence (a query
 // that two sequences then claim has the result of either), and keys on a page that is not there are seen by no query.
+// Products may be made by matrix units: of f16 where k and v are of 16 bits or less, of bf16 where both are bf16. q and the
+// weights exp(s − …) are then rounded to that type; sums are f32 all the same. With f32_products they never are.
 // logit_bound: your promise that |scale·(q·k)| is no larger, for every key that a query sees, and no |v| above 1e12. A
 // softmax of bounded logits needs no running maximum, which is faster; it is used where it is sound (see
 // sxt_qk_norm_logit_bound). Where it is, a logit that breaks the promise is clamped to it and sets SXT_FAULT_LOGIT.
@@ -483,6 +485,15 @@ SXT_API sxt_result sxt_kv_copy(sxt_stream *stream, const sxt_kv_copy_desc *desc)
 // whatever is computed beside it.
 // bias and mask are indexed by the sequence, and by the numbers of query and key within it; they follow the longest:
 // their Tq is max_q_tokens, their Tk max_k_tokens (or Tk).
+//
+// kernel: for tests and measurements. One that this device or these tensors do not allow is UNSUPPORTED.
+typedef enum sxt_attention_kernel {
+    SXT_ATTENTION_AUTO = 0,
+    SXT_ATTENTION_TILE,     // plain arithmetic: any device
+    SXT_ATTENTION_SOFTWARE, // for drivers that run on the CPU
+    SXT_ATTENTION_MATRIX,   // matrix units by VK_KHR_cooperative_matrix
+    SXT_ATTENTION_KERNELS
+} sxt_attention_kernel;
 typedef struct sxt_attention_desc {
     sxt_tensor q, k, v, o;
     sxt_tensor k_scale, v_scale; // optional, fp8 only: f32 [1, 1, Hkv|1, 1], as in sxt_kv_cache
@@ -501,6 +512,8 @@ typedef struct sxt_attention_desc {
     float softcap;           // 0 = none
     float logit_bound;       // 0 = unknown; see above
     uint32_t split_keys;     // 0 = the device's choice; see above
+    bool f32_products;       // see above
+    sxt_attention_kernel kernel; // 0 = the device's choice
     bool causal;
     bool windowed;
     int32_t window_left, window_right;

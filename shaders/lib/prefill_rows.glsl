@@ -12,7 +12,7 @@
 // Rows of one KV head. A block's rows lie a stride apart, or where a list in scratch memory says.
 struct rows {
     uint64_t start;  // of key 0, or with pages of page 0
-    uint64_t last;   // of the last key that may be read; not with pages
+    uint64_t first, last; // of the keys that may be read, the first and the last; not with pages
     uint64_t stride; // bytes from key to key
     uint64_t page;   // bytes from page to page
     uint64_t list;
@@ -24,7 +24,8 @@ uint64_t bytes_of(uint64_t elements, uint type) {
     return elements * uint64_t(type == SXT_STORE_FP8_E4M3 ? 1u : sxt_element_bytes(type));
 }
 
-rows rows_of(place at, uint slot, uint base_shift, uint stride[3], uint type, uint64_t list, int last) {
+// `keys`: that may be read, from .x to before .y.
+rows rows_of(place at, uint slot, uint base_shift, uint stride[3], uint type, uint64_t list, ivec2 keys) {
     uint base = byte_of(pc.bases_main, base_shift);
     uint64_t from = uint64_t(sxt_is_blocks(type) ? 32u * base : base) + uint64_t(at.kv_head) * uint64_t(stride[2]);
     if (!PAGES)
@@ -32,7 +33,8 @@ rows rows_of(place at, uint slot, uint base_shift, uint stride[3], uint type, ui
     rows r;
     r.start = sxt_start(slot) + bytes_of(from, type);
     r.stride = bytes_of(uint64_t(stride[1]), type);
-    r.last = r.start + uint64_t(uint(max(last, 0))) * r.stride;
+    r.first = r.start + uint64_t(uint(keys.x)) * r.stride;
+    r.last = r.start + uint64_t(uint(max(keys.y - 1, keys.x))) * r.stride;
     r.page = bytes_of(uint64_t(stride[0]), type);
     r.list = list;
     return r;
@@ -40,11 +42,11 @@ rows rows_of(place at, uint slot, uint base_shift, uint stride[3], uint type, ui
 
 const uint64_t ABSENT = uint64_t(1) << 63; // of an address in a list: its page is not there
 
-// Lists where the keys from `from` to before `to` of a block are. A lane looks up a key.
-void list_rows(place at, rows k, rows v, int block, int from, int to, int last) {
+// Lists where the keys from `from` to before `to` of a block are. A lane looks up a key. `keys`: as for rows_of.
+void list_rows(place at, rows k, rows v, int block, int from, int to, ivec2 keys) {
     [[dont_unroll]] for (int key = from; key < to; key += int(LANES)) {
         int mine = key + int(lane);
-        key_place where = find_key(at, uint(min(mine, last)));
+        key_place where = find_key(at, uint(clamp(mine, keys.x, keys.y - 1)));
         uint64_t offset = uint64_t(uint(mine - block) * 8u);
         uint64_t absent = where.there ? uint64_t(0) : ABSENT;
         uint64_t page = uint64_t(where.batch), token = uint64_t(where.token);
@@ -59,7 +61,7 @@ void list_rows(place at, rows k, rows v, int block, int from, int to, int last) 
 uint64_t row_address(rows r, int block, int key) {
     if (PAGES)
         return sxt_long_at(r.list + uint64_t(uint(key - block) * 8u)).at[0];
-    return min(r.start + uint64_t(uint(key)) * r.stride, r.last);
+    return clamp(r.start + uint64_t(uint(key)) * r.stride, r.first, r.last);
 }
 
 // A quad of a row of any type, fp8 without its scale.

@@ -56,10 +56,17 @@ typedef struct sxt_attention_tiling {
 sxt_result sxt_attention_lay_out(const sxt_caps *caps, const sxt_attention_desc *desc,
                                  const sxt_attention_tiling *tiling, const sxt_attention_frame *frame, sxt_plan *plan);
 
+// Keys of a split, 0 for none: FlashAttention-3's rule on the tiles of a part.
+uint32_t sxt_attention_choose_split(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t rows);
+
+// Whether the device has matrix products for these types, and the call lets them be used.
+bool sxt_attention_has_matrix(const sxt_caps *caps, const sxt_attention_desc *desc);
+
 // The kernels' planners: see their files. The first two are for drivers that run on the CPU; decode is for few queries
 // over many keys, and says by false that another kernel would do better.
 bool sxt_attention_plan_decode(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan);
 sxt_result sxt_attention_plan_prefill(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan);
+sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan);
 sxt_result sxt_attention_plan_tile(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan);
 
 // Adds the dispatch that joins the partial results of the first one, which wrote o (f32, d_v channels) at the start of

@@ -1,6 +1,5 @@
 // Attention for any GPU: shaders/attention.comp.
 #include "kernels/attention.h"
-#include "kernels/attention_split.h"
 
 #include <stdio.h>
 
@@ -87,30 +86,6 @@ static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, ti
     return false;
 }
 
-// About how many workgroups a device runs at once, which Vulkan does not tell: a big GPU has some hundred compute units
-// with eight each, one that shares the CPU's memory a tenth of that. Too many cost little: partial results are 1/50 of
-// the keys and values that a split of 256 keys reads.
-static uint32_t slots_of(const sxt_caps *caps) {
-    return caps->software ? 8 : caps->unified_memory ? 256 : 1024;
-}
-
-// Keys of a split, 0 for none: FlashAttention-3's rule on the tiles of a part. Of sequences whose lengths only the
-// device knows, splits are short, so that a long one does not keep it waiting.
-static uint32_t choose_split(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t rows) {
-    enum { BLOCK_KEYS = 128, MOST_RAGGED = 1024, MOST_RAGGED_SPLITS = 64 };
-    if (desc->split_keys > 0) return desc->split_keys;
-    uint64_t tiles =
-        (sxt_attention_packed_rows(desc) + rows - 1) / rows * desc->k.shape[SXT_HEAD] * sxt_attention_sequences(desc);
-    uint64_t part = sxt_attention_dispatch_tiles(caps, desc, rows);
-    const sxt_attention_work work = {
-        .tiles = tiles < part ? tiles : part, .keys = sxt_attention_tile_keys(desc, rows), .block_keys = BLOCK_KEYS};
-    uint32_t keys = sxt_attention_split_keys(&work, slots_of(caps));
-    bool ragged = sxt_tensor_present(&desc->kv_lengths) || sxt_tensor_present(&desc->cu_seqlens_k);
-    if (keys == 0 || !ragged) return keys;
-    uint32_t short_keys = larger(MOST_RAGGED, (work.keys / MOST_RAGGED_SPLITS / BLOCK_KEYS + 1) * BLOCK_KEYS);
-    return keys < short_keys ? keys : short_keys;
-}
-
 static sxt_shader_id shader_of(const sxt_caps *caps, bool subgroup, bool by_address) {
     static const sxt_shader_id shaders[2][2] = {{SXT_SHADER_ATTENTION, SXT_SHADER_ATTENTION_S16},
                                                 {SXT_SHADER_ATTENTION_SUBGROUP, SXT_SHADER_ATTENTION_SUBGROUP_S16}};
@@ -162,7 +137,7 @@ sxt_result sxt_attention_plan_tile(const sxt_caps *caps, const sxt_attention_des
     spec[SXT_ATTENTION_SPEC_OUT_QUADS] = shape.out_quads;
     spec[SXT_ATTENTION_SPEC_WHOLE_Q] = shape.whole_q;
     dispatch->spec_count = SXT_ATTENTION_TILE_SPEC_COUNT;
-    const sxt_attention_tiling tiling = {.rows = shape.rows, .split_keys = choose_split(caps, desc, shape.rows)};
+    const sxt_attention_tiling tiling = {.rows = shape.rows, .split_keys = sxt_attention_choose_split(caps, desc, shape.rows)};
     result = sxt_attention_lay_out(caps, desc, &tiling, &frame, plan);
     if (result == SXT_OK) name_plan(&shape, tiling.split_keys, plan);
     return result;

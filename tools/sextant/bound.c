@@ -91,6 +91,7 @@ double sxt_bound_relative(const sxt_work *work, int slot) {
         limit = fmax(limit, work->stages[s].op != SXT_OP_ATTENTION ? 2e-6
                             : reads_codes(work, &work->stages[s])  ? 1e-5
                                                                    : 5e-6);
+        limit = fmax(limit, sxt_bound_relative_type(work->stages[s].products));
         for (int i = 0; fields[i].name; i++) {
             int written = work->stages[s].slots[i];
             // What one stage rounds, the next one reads.

@@ -36,10 +36,20 @@ static double bias_magnitude(const score_input *in, const sxt_sequence *sequence
     return isfinite(value) ? value : 0;
 }
 
-// The errors of one row: δ of its scores, and what adding up `seen` exponentials costs besides.
+// The errors of one row: δ of its scores, what adding up `seen` exponentials costs besides, and what weights and values
+// lose on their way into products.
 typedef struct row_error {
-    double delta, rest;
+    double delta, rest, products;
 } row_error;
+
+static bool in_blocks(const score_input *in, const char *side) {
+    return sxt_type_block(sxt_evidence_slot(in->e, side)->type) > 1;
+}
+
+// The roundoff of products, 0 of f32, times how many of their operands are rounded to it.
+static double rounded(const score_input *in, int operands) {
+    return in->e->stage->products == SXT_TYPE_F32 ? 0 : operands * sxt_number_roundoff(in->e->stage->products);
+}
 
 static row_error bound_row(const score_input *in, const sxt_sequence *sequence, uint32_t head, uint32_t i) {
     const sxt_attention_desc *desc = in->sequences.desc;
@@ -61,14 +71,15 @@ static row_error bound_row(const score_input *in, const sxt_sequence *sequence, 
     }
     uint32_t factors =
         d + 4 + (sxt_evidence_slot(in->e, "k_scale") != NULL); // roundings of a product's way to its score
-    double delta = factors * u * scale * largest + 4 * u * added + 8 * u * fabs((double)desc->softcap);
+    double operands = rounded(in, (q->type != in->e->stage->products) + in_blocks(in, "k"));
+    double delta = (factors * u + operands) * scale * largest + 4 * u * added + 8 * u * fabs((double)desc->softcap);
     // GLSL's exp is right to 3 + 2|x| ulp. Less the row's maximum, |x| averaged over p is at most ln of the number of
     // keys; with a bound, no maximum is taken off.
     double exponent = log(fmax(2, seen));
     if (desc->logit_bound > 0) exponent = fmax(exponent, fmin(desc->logit_bound, scale * largest));
     if (desc->softcap > 0) exponent = fmax(exponent, fmin(desc->softcap, scale * largest));
     double sum = fmax(2, seen) + 6 + (sxt_evidence_slot(in->e, "v_scale") != NULL);
-    return (row_error){delta, sum * u + (3 + 2 * exponent) * 2 * u};
+    return (row_error){delta, sum * u + (3 + 2 * exponent) * 2 * u, rounded(in, 1 + in_blocks(in, "v"))};
 }
 
 static void bound_sequence(const score_input *in, const sxt_sequence *sequence, const char *field, double *out) {
@@ -83,7 +94,7 @@ static void bound_sequence(const score_input *in, const sxt_sequence *sequence, 
             for (uint64_t c = row * n; c < (row + 1) * n; c++) {
                 double value = fabs(sxt_number_get(target->type, result, c));
                 out[c] = is_lse ? error.delta + error.rest + u * value
-                                : (2 * error.delta + error.rest) * in->e->magnitude[c];
+                                : (2 * error.delta + error.rest + error.products) * in->e->magnitude[c];
             }
         }
     }

@@ -24,6 +24,7 @@ static const char *const fused_pairing_names[] = {"half", "interleaved", "none",
 static const char *const multi_names[] = {"none", "mrope", "imrope", "vision", NULL}; // sxt_rope_multi
 static const char *const scaling_names[] = {"none",   "ntk",      "dynamic_ntk",
                                             "llama3", "longrope", NULL}; // sxt_case_scaling
+static const char *const kernel_names[] = {"auto", "tile", "software", "matrix", NULL}; // sxt_attention_kernel
 static const char *const type_names[] = {"f32", "f16", "bf16", NULL};    // sxt_type
 static const char *const cache_type_names[] = {"f32", "f16", "bf16", "q8_0", "q4_0", "fp8_e4m3", NULL};
 
@@ -91,6 +92,8 @@ static const key_row keys[] = {
     {"window_right", ATTENTION, KEY_INT, AT(window_right), NULL, "keys after the query's own; default -1 = all"},
     {"logit_bound", ATTENTION, KEY_FLOAT, AT(logit_bound), NULL, "promised of |scale*(q.k)|; default 0 = unknown"},
     {"split_keys", ATTENTION, KEY_UINT, AT(split_keys), NULL, "keys to a split, a multiple of 256; default 0 = any"},
+    {"f32_products", ATTENTION, KEY_BOOL, AT(f32_products), NULL, "no products of f16 or bf16; default false"},
+    {"kernel", ATTENTION, KEY_CHOICE, AT(kernel), kernel_names, "default auto: the device's choice"},
     {"max_q_tokens", ATTENTION, KEY_UINT, AT(max_q_tokens), NULL,
      "of a sequence; default: the longest of cu_seqlens_q"},
     {"max_k_tokens", ATTENTION, KEY_UINT, AT(max_k_tokens), NULL,
@@ -277,6 +280,14 @@ bool sxt_case_params_read(const sxt_bundle *bundle, sxt_case_params *out_params,
     out_params->rope.multi = (sxt_rope_multi)out_params->multi;
     if (out_params->eps < 0) return fail(error, "key 'eps': %g is negative", (double)out_params->eps);
     return true;
+}
+
+bool sxt_case_kernel_read(const char *text, sxt_attention_kernel *out_kernel, char error[SXT_ERROR_SIZE]) {
+    const key_row *row = find_key(SXT_CASE_ATTENTION, "kernel");
+    int kernel = SXT_ATTENTION_AUTO;
+    const bool known = read_choice(row, text, &kernel, error);
+    *out_kernel = (sxt_attention_kernel)kernel;
+    return known;
 }
 
 static bool check_tensor(const sxt_bundle *bundle, const sxt_case_tensor *row, const char *op, char *error) {

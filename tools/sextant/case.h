@@ -45,6 +45,8 @@ typedef struct sxt_case_params {
     uint32_t split_keys, max_q_tokens, max_k_tokens;
     uint32_t v_dim; // of values that are a part of k; 0: there is a v
     bool lse;
+    bool f32_products;
+    int kernel; // sxt_attention_kernel
     bool causal;
     bool windowed;
     int32_t window_left, window_right;
@@ -87,6 +89,9 @@ bool sxt_case_params_read(const sxt_bundle *bundle, sxt_case_params *out_params,
 
 // Checks that each tensor is one that the operation knows, with a type it takes, and that none is missing.
 bool sxt_case_tensors_check(const sxt_bundle *bundle, sxt_case_op op, char error[SXT_ERROR_SIZE]);
+
+// Reads the name of a kernel of attention, as the key 'kernel' has it. False with one line in `error`.
+bool sxt_case_kernel_read(const char *text, sxt_attention_kernel *out_kernel, char error[SXT_ERROR_SIZE]);
 
 // Prints the tables of keys and tensors, for --help.
 void sxt_case_print_help(void);

@@ -186,6 +186,8 @@ static bool add_attention(const sxt_builder *b, const sxt_slot *like, int q, con
                                                  .softcap = p->softcap,
                                                  .logit_bound = p->logit_bound,
                                                  .split_keys = p->split_keys,
+                                                 .f32_products = p->f32_products,
+                                                 .kernel = (sxt_attention_kernel)p->kernel,
                                                  .causal = p->causal,
                                                  .windowed = p->windowed,
                                                  .window_left = p->window_left,

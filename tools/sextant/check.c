@@ -151,9 +151,11 @@ static sxt_result judge_expected(const sxt_work *work, void *const data[SXT_MAX_
 
 sxt_result sxt_check_rig(sxt_rig *rig, const sxt_session *reference, bool expected, sxt_check *out_check) {
     void *data[SXT_MAX_SLOTS];
-    const sxt_work *work = rig->work;
+    sxt_work told = *rig->work;
+    const sxt_work *work = &told;
     *out_check = (sxt_check){.ok = true};
-    sxt_result result = sxt_data_read(rig, data, out_check->damage, sizeof out_check->damage);
+    sxt_result result = sxt_rig_products(rig, &told);
+    if (result == SXT_OK) result = sxt_data_read(rig, data, out_check->damage, sizeof out_check->damage);
     if (result != SXT_OK) return result;
     if (*out_check->damage) out_check->ok = false;
     double condition = work_condition(work, data);

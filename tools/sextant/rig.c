@@ -126,6 +126,21 @@ sxt_result sxt_rig_prepare(sxt_rig *rig, int stage, char *out_text, size_t size)
     return result == SXT_OK ? sxt_describe(rig->session->device, at->op, &desc, out_text, size) : result;
 }
 
+sxt_result sxt_rig_products(const sxt_rig *rig, sxt_work *work) {
+    sxt_result result = SXT_OK;
+    for (int i = 0; i < work->stage_count && result == SXT_OK; i++) {
+        sxt_stage *stage = &work->stages[i];
+        sxt_work_desc desc;
+        char kernel[128] = "";
+        if (stage->op != SXT_OP_ATTENTION) continue;
+        sxt_rig_desc(rig, stage, &desc);
+        result = sxt_describe(rig->session->device, stage->op, &desc, kernel, sizeof kernel);
+        bool matrix = strncmp(kernel, "attention.matrix", strlen("attention.matrix")) == 0;
+        if (matrix) stage->products = desc.attention.k.type == SXT_TYPE_BF16 ? SXT_TYPE_BF16 : SXT_TYPE_F16;
+    }
+    return result;
+}
+
 sxt_result sxt_rig_record(sxt_rig *rig, int stage) {
     sxt_work_desc desc;
     const sxt_stage *at = &rig->work->stages[stage];

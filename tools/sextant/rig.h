@@ -31,6 +31,9 @@ void sxt_rig_desc(const sxt_rig *rig, const sxt_stage *stage, sxt_work_desc *out
 // Prepares and describes a stage: `out_text` gets the kernel variant.
 sxt_result sxt_rig_prepare(sxt_rig *rig, int stage, char *out_text, size_t size);
 
+// Writes into `work`, a copy of the rig's, in which type this device makes the products of each attention.
+sxt_result sxt_rig_products(const sxt_rig *rig, sxt_work *work);
+
 // Records one stage into the rig's stream.
 sxt_result sxt_rig_record(sxt_rig *rig, int stage);
 

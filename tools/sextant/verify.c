@@ -1,4 +1,5 @@
 // sextant verify: random cases of every operation against the reference.
+#include "case.h"
 #include "check.h"
 #include "maker.h"
 #include "program.h"
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { CASES, FORMS, SEED, FILTER, DUMP, ALL };
+enum { CASES, FORMS, SEED, FILTER, KERNEL, DUMP, ALL };
 enum { DEFAULT_CASES = 500, DEFAULT_SEED = 1, LEAST_FORMS = 20, CASES_PER_FORM = 25, MAX_REASONS = 10 };
 
 // Why the device has no kernel for some cases, in the library's words.
@@ -174,6 +175,9 @@ static int verify_family(verification *v, const sxt_family *family, tally *count
         sxt_progress_show(&v->progress, "%s: %llu of %llu cases", family->name, (unsigned long long)i,
                           (unsigned long long)v->cases);
         family->make(&maker);
+        const char *op = sxt_bundle_value(&bundle, "op");
+        if (v->args->value[KERNEL] && op && strcmp(op, "attention") == 0)
+            sxt_make_key(&maker, "kernel", "%s", v->args->value[KERNEL]);
         if (maker.failed) exit_code = sxt_fail(SXT_EXIT_NO_DEVICE, "verify: out of memory");
         if (exit_code == SXT_EXIT_DONE) exit_code = judge_case(v, &bundle, family->name, count, &failed);
         count->failed += failed;
@@ -222,6 +226,10 @@ static int read_options(verification *v) {
     if (args->value[SEED] && !sxt_parse_int(args->value[SEED], 0, INT64_MAX, &seed)) {
         return sxt_fail(SXT_EXIT_BAD_INPUT, "--seed %s: not a whole number from 0", args->value[SEED]);
     }
+    sxt_attention_kernel kernel;
+    char error[SXT_ERROR_SIZE];
+    if (args->value[KERNEL] && !sxt_case_kernel_read(args->value[KERNEL], &kernel, error))
+        return sxt_fail(SXT_EXIT_BAD_INPUT, "--kernel %s: %s", args->value[KERNEL], error);
     v->cases = (uint64_t)cases;
     v->forms = (uint64_t)forms;
     v->seed = (uint64_t)seed;
@@ -283,6 +291,8 @@ const sxt_command sxt_verify_command = {
                        "draws of types and options of each family (default cases/25, at least 20)"},
             [SEED] = {0, "seed", "S", false, "seed of the cases (default 1)"},
             [FILTER] = {0, "filter", "SUBSTR", false, "only families with this in their name"},
+            [KERNEL] = {0, "kernel", "NAME", false,
+                        "of attention: tile, software or matrix; where it can't, the case has none"},
             [DUMP] = {0, "dump", "DIR", false, "write each failing case there, for `sextant run --check`"},
             [ALL] = {0, "all", NULL, false, "with --dump: each case, failing or not"},
         },

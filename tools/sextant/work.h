@@ -46,6 +46,7 @@ typedef struct sxt_stage {
     sxt_op op;
     sxt_work_desc desc;        // without tensors
     int slots[SXT_MAX_FIELDS]; // by field, or SXT_NO_SLOT
+    sxt_type products; // of attention: what queries and weights are rounded to; f32: nothing. See sxt_rig_products
 } sxt_stage;
 
 typedef struct sxt_work {

@@ -1,0 +1,223 @@
+// Attention on matrix units: shaders/attention_matrix.comp.
+#include "interface/attention_matrix.h"
+
+#include "kernels/attention.h"
+
+enum { COMPONENT_F16 = 0, COMPONENT_F32 = 1, COMPONENT_BF16 = 1000141000, SCOPE_SUBGROUP = 3 }; // of Vulkan
+
+static bool is_half(sxt_type type) {
+    return type != SXT_TYPE_F32 && type != SXT_TYPE_BF16;
+}
+
+// The type of products: f16 holds all that it is asked to but bf16, whose range is larger.
+static uint32_t component_of(const sxt_attention_desc *desc) {
+    return desc->k.type == SXT_TYPE_BF16 ? COMPONENT_BF16 : COMPONENT_F16;
+}
+
+static bool fits_kernel(const sxt_matrix_shape *shape) {
+    return shape->c_type == COMPONENT_F32 && shape->scope == SCOPE_SUBGROUP && shape->m % 8 == 0 && shape->n % 8 == 0 &&
+           shape->k % 8 == 0 && shape->m <= 32 && 32 % shape->n == 0 && 32 % shape->k == 0;
+}
+
+// The driver's first choice among the shapes that the kernel can take; NULL if there is none.
+static const sxt_matrix_shape *find_shape(const sxt_caps *caps, uint32_t component) {
+    for (uint32_t i = 0; i < caps->matrix_shape_count; i++)
+        if (caps->matrix_shapes[i].a_type == component && fits_kernel(&caps->matrix_shapes[i]))
+            return &caps->matrix_shapes[i];
+    return NULL;
+}
+
+bool sxt_attention_has_matrix(const sxt_caps *caps, const sxt_attention_desc *desc) {
+    const bool halves = is_half(desc->k.type) && is_half(desc->v.type);
+    const bool brains = desc->k.type == SXT_TYPE_BF16 && desc->v.type == SXT_TYPE_BF16;
+    return caps->matrix && caps->fp16 && caps->storage16 && caps->subgroup_arithmetic && !desc->f32_products &&
+           (halves || brains) && find_shape(caps, component_of(desc)) != NULL;
+}
+
+typedef struct matrix_tile {
+    uint32_t m, n, k;
+    uint32_t head, v_head; // channels, padded
+    uint32_t k_chunk, v_chunk; // of these, staged at a time
+    uint32_t lanes;        // of a subgroup
+    uint32_t rows, keys;
+    uint32_t row_groups, column_groups; // subgroups
+    bool held_q, turned_v, ahead;       // see interface/attention_matrix.h
+} matrix_tile;
+
+// Rows start at multiples of 8 elements of the type that is multiplied, and so do they end.
+static bool is_wide(const sxt_tensor *tensor, uint32_t component, uint32_t base, const uint32_t stride[3]) {
+    const sxt_type type = component == COMPONENT_BF16 ? SXT_TYPE_BF16 : SXT_TYPE_F16;
+    return tensor->type == type && (tensor->shape[SXT_CHANNEL] | base | stride[0] | stride[1] | stride[2]) % 8 == 0;
+}
+
+static uint32_t larger(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
+static uint32_t round_up(uint32_t value, uint32_t unit) {
+    return (value + unit - 1) / unit * unit;
+}
+
+// What shaders/attention_matrix.comp declares.
+static uint32_t shared_bytes(const sxt_attention_desc *desc, const matrix_tile *tile) {
+    uint32_t q_pitch = tile->head / 8 + 1, k_pitch = tile->k_chunk / 8 + 1, p_pitch = tile->keys / 8 + 1;
+    uint32_t v_octets = tile->turned_v ? tile->v_chunk * p_pitch : tile->keys * (tile->v_chunk / 8 + 1);
+    uint32_t fragment = tile->m * tile->n, scratch = tile->row_groups * tile->column_groups * fragment / 4;
+    uint32_t p_octets = larger(tile->rows * p_pitch, scratch);
+    uint32_t k_octets = larger(tile->keys * k_pitch, scratch);
+    uint32_t octets = (tile->held_q ? 1 : tile->rows * q_pitch) + k_octets + v_octets + p_octets;
+    uint32_t words = 4 * octets + fragment + tile->rows * (4 + tile->column_groups) + 3;
+    words += sxt_tensor_present(&desc->block_table) ? 4 * tile->keys : 1;
+    words += sxt_tensor_present(&desc->mask) ? tile->rows * ((tile->keys + 31) / 32) + 3 : 2;
+    return 4 * words;
+}
+
+static uint32_t threads_of(const matrix_tile *tile) {
+    return tile->lanes * tile->row_groups * tile->column_groups;
+}
+
+// Cuts channels into equal chunks of at most `most` channels, in whole units.
+static void cut_head(uint32_t channels, uint32_t unit, uint32_t most, uint32_t *out_head, uint32_t *out_chunk) {
+    uint32_t chunks = (channels + most - 1) / most;
+    *out_chunk = round_up((channels + chunks - 1) / chunks, unit);
+    *out_head = round_up(channels, *out_chunk);
+}
+
+// Pads and cuts the heads, and says whether the tile fits the device.
+static bool fits(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t chunk, matrix_tile *tile) {
+    cut_head(desc->q.shape[SXT_CHANNEL], tile->k, chunk, &tile->head, &tile->k_chunk);
+    cut_head(desc->v.shape[SXT_CHANNEL], tile->n * tile->column_groups, chunk, &tile->v_head, &tile->v_chunk);
+    enum { MOST_CHUNKS = 9 }; // of values, for which the kernel has code
+    // A subgroup's scratch memory lies among the weights of its own rows.
+    uint32_t own_octets = tile->rows / tile->row_groups * (tile->keys / 8 + 1);
+    return threads_of(tile) <= caps->max_invocations && threads_of(tile) <= caps->max_group_size_x &&
+           tile->keys % (tile->n * tile->column_groups) == 0 && tile->rows % (tile->m * tile->row_groups) == 0 &&
+           tile->v_head / tile->v_chunk <= MOST_CHUNKS && own_octets * 4 >= tile->m * tile->n && (!tile->held_q || tile->k_chunk == tile->head) && shared_bytes(desc, tile) <= caps->shared_bytes;
+}
+
+// AMD's units do twice the work with subgroups of 64 for the same operands; Intel's drivers want the smallest there are.
+static uint32_t lanes_of(const sxt_caps *caps) {
+    enum { VENDOR_AMD = 0x1002, VENDOR_INTEL = 0x8086 };
+    if (!caps->subgroup_size_control) return caps->subgroup_size;
+    if (caps->vendor_id == VENDOR_AMD && caps->subgroup_min <= 32 && caps->subgroup_max >= 32) return 32;
+    if (caps->vendor_id == VENDOR_INTEL) return caps->subgroup_min;
+    return caps->subgroup_size;
+}
+
+typedef struct tile_choice {
+    uint16_t most_channels; // of a head of K or V
+    uint16_t rows, keys;
+    uint8_t row_groups, column_groups;
+    uint16_t chunk;
+    bool held_q, extras; // extras: softcap, bias, ALiBi, masks of bits and pages too, which want registers
+} tile_choice;
+
+enum { WHOLE = 576 };
+
+// Sizes that AMD's compiler (RADV, navi31: 256 registers) makes without spills, with four subgroups to a SIMD or more:
+// see tools/radv_report.sh. The output of 16 rows of 128 channels, and their queries, are half of its registers.
+static const tile_choice small_tiles[] = {
+    {64, 64, 32, 4, 1, WHOLE, true, true},  {128, 64, 32, 4, 1, WHOLE, true, false}, {128, 64, 32, 4, 2, WHOLE, false, true},
+    {256, 64, 32, 4, 2, 128, false, true},  {256, 32, 32, 2, 2, 128, false, true},   {576, 16, 64, 1, 4, 64, false, true},
+    {576, 16, 32, 1, 2, 64, false, true},
+};
+
+// NVIDIA's subgroups have as many registers, and hold operands in half of them: more is fetched ahead. 48 KiB of shared
+// memory. Not measured yet.
+static const tile_choice large_tiles[] = {
+    {128, 64, 64, 4, 1, WHOLE, true, false}, {128, 64, 32, 4, 2, WHOLE, false, true}, {256, 32, 32, 2, 2, 128, false, true},
+    {576, 16, 64, 1, 4, 64, false, true},    {576, 16, 32, 1, 2, 64, false, true},
+};
+
+// For drivers on the CPU, which take as many seconds to compile a subgroup's part as it has matrices.
+static const tile_choice software_tiles[] = {
+    {128, 16, 32, 2, 4, 32, true, true},
+    {256, 16, 32, 2, 4, 64, false, true},
+    {576, 8, 32, 1, 4, 128, false, true},
+    {576, 16, 32, 1, 1, 64, false, true},
+};
+
+static bool try_tile(const sxt_caps *caps, const sxt_attention_desc *desc, const tile_choice *choice, matrix_tile *tile) {
+    enum { FEW_ROWS = 16 };
+    bool extras = desc->softcap > 0 || sxt_tensor_present(&desc->bias) || sxt_tensor_present(&desc->alibi_slopes) ||
+                  sxt_tensor_present(&desc->mask) || sxt_tensor_present(&desc->block_table);
+    uint32_t channels = larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL]);
+    bool few = sxt_attention_packed_rows(desc) <= FEW_ROWS;
+    if (channels > choice->most_channels || (extras && !choice->extras) || (few && choice->rows > FEW_ROWS))
+        return false;
+    tile->rows = choice->rows;
+    tile->keys = choice->keys;
+    tile->row_groups = choice->row_groups;
+    tile->column_groups = choice->column_groups;
+    tile->held_q = choice->held_q;
+    return fits(caps, desc, choice->chunk, tile);
+}
+
+static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, matrix_tile *tile) {
+    enum { VENDOR_NVIDIA = 0x10de };
+    const bool nvidia = caps->vendor_id == VENDOR_NVIDIA;
+    const tile_choice *choices = caps->software ? software_tiles : nvidia ? large_tiles : small_tiles;
+    const size_t count = caps->software ? sizeof software_tiles / sizeof *choices
+                         : nvidia       ? sizeof large_tiles / sizeof *choices
+                                        : sizeof small_tiles / sizeof *choices;
+    tile->lanes = lanes_of(caps);
+    // NVIDIA's loads turn matrices on their way out of shared memory; others take 16 bits at a time.
+    tile->turned_v = !nvidia;
+    tile->ahead = nvidia;
+    for (size_t i = 0; i < count; i++)
+        if (try_tile(caps, desc, &choices[i], tile)) return true;
+    return false;
+}
+
+sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan) {
+    if (!sxt_attention_has_matrix(caps, desc))
+        return sxt_plan_unsupported(plan, "attention: no matrix units for these types");
+    const sxt_matrix_shape *shape = find_shape(caps, component_of(desc));
+    matrix_tile tile = {.m = shape->m, .n = shape->n, .k = shape->k};
+    if (!choose_tile(caps, desc, &tile))
+        return sxt_plan_unsupported(plan, "attention: matrix units, and too little shared memory for them");
+    sxt_attention_frame frame;
+    sxt_result result = sxt_attention_frame_call(caps, desc, false, &frame, plan);
+    if (result != SXT_OK) return result;
+
+    frame.push.flags |= SXT_ATTENTION_ROWS_OUTER;
+    sxt_dispatch *dispatch = &plan->dispatches[0];
+    dispatch->shader =
+        component_of(desc) == COMPONENT_BF16 ? SXT_SHADER_ATTENTION_MATRIX_BF16 : SXT_SHADER_ATTENTION_MATRIX;
+    dispatch->subgroup_size = caps->subgroup_size_control ? tile.lanes : 0;
+    uint32_t *spec = dispatch->spec;
+    spec[SXT_ATTENTION_SPEC_HEAD] = tile.head;
+    spec[SXT_ATTENTION_SPEC_V_HEAD] = tile.v_head;
+    spec[SXT_ATTENTION_SPEC_KEYS] = tile.keys;
+    spec[SXT_ATTENTION_SPEC_LANES] = tile.lanes;
+    spec[SXT_ATTENTION_SPEC_THREADS] = threads_of(&tile);
+    spec[SXT_ATTENTION_SPEC_MATRIX_M] = tile.m;
+    spec[SXT_ATTENTION_SPEC_MATRIX_N] = tile.n;
+    spec[SXT_ATTENTION_SPEC_MATRIX_K] = tile.k;
+    spec[SXT_ATTENTION_SPEC_ROW_GROUPS] = tile.row_groups;
+    spec[SXT_ATTENTION_SPEC_COLUMN_GROUPS] = tile.column_groups;
+    spec[SXT_ATTENTION_SPEC_HELD_Q] = tile.held_q;
+    // Subgroups that share rows must. Drivers on the CPU (lavapipe 26.1) make a barrier of the workgroup of each of a
+    // subgroup's own, where all have to come.
+    spec[SXT_ATTENTION_SPEC_TOGETHER] = tile.column_groups > 1 || caps->software;
+    spec[SXT_ATTENTION_SPEC_TURNED_V] = tile.turned_v;
+    spec[SXT_ATTENTION_SPEC_AHEAD] = tile.ahead;
+    spec[SXT_ATTENTION_SPEC_ROLLED] = caps->software;
+    spec[SXT_ATTENTION_SPEC_K_CHUNK] = tile.k_chunk;
+    spec[SXT_ATTENTION_SPEC_V_CHUNK] = tile.v_chunk;
+    const struct sxt_attention_push *push = &frame.push;
+    spec[SXT_ATTENTION_SPEC_WIDE_K] =
+        is_wide(&desc->k, component_of(desc), push->bases_main >> 8 & 0xff, push->k_stride);
+    spec[SXT_ATTENTION_SPEC_WIDE_V] =
+        is_wide(&desc->v, component_of(desc), push->bases_main >> 16 & 0xff, push->v_stride);
+    dispatch->spec_count = SXT_ATTENTION_SPEC_MATRIX_COUNT;
+    const sxt_attention_tiling tiling = {.rows = tile.rows,
+                                         .split_keys = sxt_attention_choose_split(caps, desc, tile.rows)};
+    result = sxt_attention_lay_out(caps, desc, &tiling, &frame, plan);
+    if (result != SXT_OK) return result;
+    sxt_plan_name(plan, "attention.matrix%s d%u %ux%ux%u rows %u keys %u groups %ux%u%s splits %u grid %ux%u%s",
+                  spec[SXT_ATTENTION_SPEC_BOUNDED] ? ".bounded" : "", tile.head, tile.m, tile.n, tile.k, tile.rows,
+                  tile.keys, tile.row_groups, tile.column_groups, tile.held_q ? " q held" : "", dispatch->groups[2],
+                  dispatch->groups[0], dispatch->groups[1], plan->parts > 1 ? " in parts" : "");
+    return SXT_OK;
+}
