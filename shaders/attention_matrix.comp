@@ -70,7 +70,9 @@ const int ROW_MAJOR = gl_CooperativeMatrixLayoutRowMajor, COLUMN_MAJOR = gl_Coop
 // Matrices of a subgroup, in units of M, N and K.
 const uint ROW_FRAGMENTS = ROWS / (ROW_GROUPS * M), KEY_FRAGMENTS = KEYS / (COLUMN_GROUPS * N);
 const uint V_CHUNKS = V_HEAD / V_CHUNK, CHUNK_FRAGMENTS = V_CHUNK / (COLUMN_GROUPS * N);
-const uint OUT_FRAGMENTS = V_CHUNKS * CHUNK_FRAGMENTS, CHUNK_STEPS = K_CHUNK / K, KEY_STEPS = KEYS / K;
+const uint CHUNK_STEPS = K_CHUNK / K, KEY_STEPS = KEYS / K;
+// Outputs lie by chunk, then by row fragment.
+const uint CHUNK_OUTS = ROW_FRAGMENTS * CHUNK_FRAGMENTS, OUTS = V_CHUNKS * CHUNK_OUTS;
 const uint SUBGROUPS = ROW_GROUPS * COLUMN_GROUPS, FRAGMENT = M * N, LANE_ROWS = (M + LANES - 1) / LANES;
 const uint SCRATCH = FRAGMENT / 4; // uvec4 of an accumulator
 
@@ -109,7 +111,7 @@ ROWS_OPERAND query[HELD_Q ? ROW_FRAGMENTS * CHUNK_STEPS : 1]; // all of it is on
 ACCUMULATOR score[ROW_FRAGMENTS * KEY_FRAGMENTS];
 ACCUMULATOR offset[BOUNDED ? 1 : ROW_FRAGMENTS];
 ACCUMULATOR row_sum[ROW_FRAGMENTS];
-ACCUMULATOR out_sum[ROW_FRAGMENTS * OUT_FRAGMENTS];
+ACCUMULATOR out_sum[OUTS];
 uvec4 k_fetched[K_FETCHES], v_fetched[V_FETCHES * V_WORDS];
 
 #include "lib/attention_stage.glsl"
@@ -463,9 +465,10 @@ void raise_offsets(float factor) {
         coopMatLoad(shrink, row_factor, fragment_row(i), 0, COLUMN_MAJOR);
         [[unroll]] for (uint e = 0; e < shrink.length(); e++)
             row_sum[i][e] *= shrink[e];
-        [[unroll]] for (uint c = 0; c < OUT_FRAGMENTS; c++)
-            [[unroll]] for (uint e = 0; e < shrink.length(); e++)
-                out_sum[i * OUT_FRAGMENTS + c][e] *= shrink[e];
+        [[unroll]] for (uint n = 0; n < OUTS; n++)
+            if (n % CHUNK_OUTS / CHUNK_FRAGMENTS == i)
+                [[unroll]] for (uint e = 0; e < shrink.length(); e++)
+                    out_sum[n][e] *= shrink[e];
     }
 }
 
@@ -525,7 +528,8 @@ void softmax(uint key0, bool edge) {
 
 // ── Output ──
 
-void accumulate(uint chunk) {
+// Of the chunk whose outputs are the first ones.
+void accumulate() {
     for (uint step = 0; step < steps_of(KEY_STEPS); step++) {
         ROWS_OPERAND weights[ROW_FRAGMENTS];
         [[unroll]] for (uint i = 0; i < ROW_FRAGMENTS; i++)
@@ -538,37 +542,45 @@ void accumulate(uint chunk) {
             else
                 coopMatLoad(values, v_tile, step * K * V_PITCH + column / 8u, V_PITCH, ROW_MAJOR);
             [[unroll]] for (uint i = 0; i < ROW_FRAGMENTS; i++) {
-                uint n = i * OUT_FRAGMENTS + chunk * CHUNK_FRAGMENTS + c;
+                uint n = i * CHUNK_FRAGMENTS + c;
                 out_sum[n] = coopMatMulAdd(weights[i], values, out_sum[n]);
             }
         }
     }
 }
 
+// Four channels of a tile's key.
+vec4 staged_values(uint key, uint c) {
+    vec4 values;
+    [[unroll]] for (uint i = 0; i < 4; i++)
+        values[i] = TURNED_V ? element_of(v_tile[(c + i) * V_PITCH + key / 8u], key % 8u)
+                             : element_of(v_tile[key * V_PITCH + c / 8u], c % 8u + i);
+    return values;
+}
+
 // The same, slowly, where values may be NaN or infinite: 0·NaN must not come into rows that do not see them.
-void accumulate_seen(uint chunk) {
+void accumulate_seen() {
     // All fragments pass by the place of the first one, and are where they were in the end.
-    [[dont_unroll]] for (uint n = 0; n < ROW_FRAGMENTS * OUT_FRAGMENTS; n++) {
+    [[dont_unroll]] for (uint n = 0; n < CHUNK_OUTS; n++) {
         uint column = fragment_column(n % CHUNK_FRAGMENTS, CHUNK_FRAGMENTS);
-        bool taken = n % OUT_FRAGMENTS / CHUNK_FRAGMENTS == chunk;
-        [[dont_unroll]] for (uint q = lane; q < FRAGMENT; q += LANES) {
-            uint r = fragment_row(n / OUT_FRAGMENTS) + q / N, c = column + q % N;
-            float sum = 0.0;
-            [[dont_unroll]] for (uint key = 0; key < (taken ? KEYS : 0u); key++) {
+        [[dont_unroll]] for (uint q = lane; q < SCRATCH; q += LANES) {
+            uint r = fragment_row(n / CHUNK_FRAGMENTS) + q / (N / 4u);
+            vec4 sum = vec4(0);
+            [[dont_unroll]] for (uint key = 0; key < KEYS; key++) {
                 float weight = element_of(p_tile[r * P_PITCH + key / 8u], key % 8u);
-                float value = TURNED_V ? element_of(v_tile[c * V_PITCH + key / 8u], key % 8u)
-                                       : element_of(v_tile[key * V_PITCH + c / 8u], c % 8u);
-                sum = weight == 0.0 ? sum : fma(weight, value, sum);
+                vec4 values = staged_values(key, column + q % (N / 4u) * 4u);
+                sum = weight == 0.0 ? sum : fma(vec4(weight), values, sum);
             }
-            k_tile[subgroup * SCRATCH + q / 4u][q % 4u] = floatBitsToUint(sum);
+            k_tile[subgroup * SCRATCH + q] = floatBitsToUint(sum);
         }
         subgroup_barrier();
-        ACCUMULATOR more, taken_out = out_sum[0];
+        ACCUMULATOR more;
         coopMatLoad(more, k_tile, subgroup * SCRATCH, N / 4, ROW_MAJOR);
         subgroup_barrier();
-        [[unroll]] for (uint m = 0; m + 1 < ROW_FRAGMENTS * OUT_FRAGMENTS; m++)
+        more = more + out_sum[0]; // not from a copy made earlier, which Mesa 26.1 would lose
+        [[unroll]] for (uint m = 0; m + 1 < CHUNK_OUTS; m++)
             out_sum[m] = out_sum[m + 1];
-        out_sum[ROW_FRAGMENTS * OUT_FRAGMENTS - 1] = taken_out + more;
+        out_sum[CHUNK_OUTS - 1] = more;
     }
     barrier(); // all have read what was in the place of keys
 }
@@ -582,23 +594,32 @@ uint next_tile(uint key0) {
     return key0;
 }
 
-// Stages a chunk of values and adds it to the output. After the last one `key0` is the next tile's.
+// Stages a chunk of values and adds it to the first outputs. After the last one `key0` is the next tile's.
 void take_values(inout uint key0, uint chunk, bool guarded) {
-    if (chunk >= V_CHUNKS)
-        return;
-    if (!AHEAD || chunk > 0)
+    if (!AHEAD || chunk > 0u)
         fetch_v(key0, chunk * V_OCTETS);
-    if (chunk > 0)
+    if (chunk > 0u)
         barrier(); // the chunk before has been read
     stage_v(guarded);
     barrier();
     bool slowly = (wild[trip % 2u] & WILD_VALUE) != 0u;
-    if (chunk + 1 == V_CHUNKS)
+    if (chunk + 1u == V_CHUNKS)
         key0 = next_tile(key0 + KEYS);
     if (slowly)
-        accumulate_seen(chunk);
+        accumulate_seen();
     else
-        accumulate(chunk);
+        accumulate();
+}
+
+// The outputs of the next chunk come first, after all chunks of it those of the first one.
+void next_outputs() {
+    ACCUMULATOR first[CHUNK_OUTS];
+    [[unroll]] for (uint n = 0; n < CHUNK_OUTS; n++)
+        first[n] = out_sum[n];
+    [[unroll]] for (uint n = 0; n + CHUNK_OUTS < OUTS; n++)
+        out_sum[n] = out_sum[n + CHUNK_OUTS];
+    [[unroll]] for (uint n = 0; n < CHUNK_OUTS; n++)
+        out_sum[OUTS - CHUNK_OUTS + n] = first[n];
 }
 
 void attend(uint first_token, uint last_token) {
@@ -610,16 +631,15 @@ void attend(uint first_token, uint last_token) {
         if (thread == 0u)
             wild[(trip + 1u) % 2u] = 0u;
         softmax(key0, edge);
-        // Not a loop: what loops stand in is not unrolled, and what it indexes goes through memory.
-        take_values(key0, 0, edge || hides);
-        take_values(key0, 1, edge || hides);
-        take_values(key0, 2, edge || hides);
-        take_values(key0, 3, edge || hides);
-        take_values(key0, 4, edge || hides);
-        take_values(key0, 5, edge || hides);
-        take_values(key0, 6, edge || hides);
-        take_values(key0, 7, edge || hides);
-        take_values(key0, 8, edge || hides);
+        if (V_CHUNKS == 1) {
+            take_values(key0, 0u, edge || hides);
+            continue;
+        }
+        // A loop that stays one: none of what it indexes depends on the chunk.
+        [[dont_unroll]] for (uint chunk = 0; chunk < V_CHUNKS; chunk++) {
+            take_values(key0, chunk, edge || hides);
+            next_outputs();
+        }
     }
 }
 
@@ -658,12 +678,12 @@ void store(uint partial) {
     finish_rows(partial);
     uint quads = pc.dims >> 8 & 0xffu;
     // One piece of code that stores: the next fragment moves up to where it reads.
-    [[dont_unroll]] for (uint n = 0; n < ROW_FRAGMENTS * OUT_FRAGMENTS; n++) {
+    [[dont_unroll]] for (uint n = 0; n < OUTS; n++) {
         coopMatStore(out_sum[0], p_tile, scratch_place(), N / 4, ROW_MAJOR);
         subgroup_barrier();
-        uint column = n % OUT_FRAGMENTS / CHUNK_FRAGMENTS * V_CHUNK + fragment_column(n % CHUNK_FRAGMENTS, CHUNK_FRAGMENTS);
+        uint column = n / CHUNK_OUTS * V_CHUNK + fragment_column(n % CHUNK_FRAGMENTS, CHUNK_FRAGMENTS);
         [[dont_unroll]] for (uint q = lane; q < SCRATCH; q += LANES) {
-            uint r = fragment_row(n / OUT_FRAGMENTS) + q / (N / 4u), c = column / 4u + q % (N / 4u);
+            uint r = fragment_row(n % CHUNK_OUTS / CHUNK_FRAGMENTS) + q / (N / 4u), c = column / 4u + q % (N / 4u);
             vec4 o = uintBitsToFloat(p_tile[scratch_place() + q]) * row_offset[r] * row_factor[r];
             if (first_row + r < packed_rows(at) && c < quads) {
                 uint start = SPLIT ? (partial + r) * quads * 4u : o_row(at, row_at(at, first_row + r));
@@ -671,7 +691,7 @@ void store(uint partial) {
             }
         }
         subgroup_barrier();
-        [[unroll]] for (uint m = 0; m + 1 < ROW_FRAGMENTS * OUT_FRAGMENTS; m++)
+        [[unroll]] for (uint m = 0; m + 1 < OUTS; m++)
             out_sum[m] = out_sum[m + 1];
     }
     if (BOUNDED)
@@ -704,7 +724,7 @@ void begin() {
         if (!BOUNDED)
             offset[i] = ACCUMULATOR(FLOOR);
     }
-    [[unroll]] for (uint n = 0; n < ROW_FRAGMENTS * OUT_FRAGMENTS; n++)
+    [[unroll]] for (uint n = 0; n < OUTS; n++)
         out_sum[n] = ACCUMULATOR(0.0);
 }
 

@@ -9,6 +9,7 @@
 #   swiftshader    Google's, with small limits: subgroups of 4, no 16-bit types
 #   validation     lavapipe under the validation layer, for its synchronisation checks without buffer_address, of which
 #                  they see nothing; any message fails the test
+#   matrix         a lavapipe with cooperative matrices: attention by these, where it can
 #   radv-CHIP      Mesa's driver for AMD without a GPU: it compiles for that chip (navi31, …), and runs nothing
 #   reference      no driver: the CPU reference stands in for the device
 #
@@ -18,6 +19,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 manifest() { find "$1" -name "$2" 2> /dev/null | sort | head -n 1; }
 export SEXTANT_TEST_LAVAPIPE_ICD="${SEXTANT_TEST_LAVAPIPE_ICD-$(manifest /usr/share/vulkan/icd.d 'lvp_icd*.json')}"
 export SEXTANT_TEST_SWIFTSHADER_ICD="${SEXTANT_TEST_SWIFTSHADER_ICD-$(manifest "$root/.deps/swiftshader" '*_icd.json')}"
+export SEXTANT_TEST_MATRIX_ICD="${SEXTANT_TEST_MATRIX_ICD-$(manifest "$root/.deps/matrix" 'lvp_icd*.json')}"
 export SEXTANT_TEST_RADV_ICD="${SEXTANT_TEST_RADV_ICD-$(manifest /usr/share/vulkan/icd.d 'radeon_icd*.json')}"
 
 driver=$1
@@ -26,6 +28,7 @@ case $driver in
 none | reference) VK_DRIVER_FILES=/nonexistent ;;
 lavapipe* | baseline | gpu | validation) VK_DRIVER_FILES=$SEXTANT_TEST_LAVAPIPE_ICD ;;
 swiftshader) VK_DRIVER_FILES=$SEXTANT_TEST_SWIFTSHADER_ICD ;;
+matrix) VK_DRIVER_FILES=$SEXTANT_TEST_MATRIX_ICD ;;
 radv-*) VK_DRIVER_FILES=$SEXTANT_TEST_RADV_ICD ;;
 *)
     echo "on_driver.sh: unknown driver '$driver'" >&2
@@ -38,6 +41,9 @@ if [ -z "$VK_DRIVER_FILES" ]; then
 fi
 case $driver in
 reference) export SEXTANT_TEST_DEVICE=reference ;;
+matrix)
+    export SEXTANT_TEST_KERNEL=matrix SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-10}"
+    ;;
 radv-*) export RADV_FORCE_FAMILY="${driver#radv-}" ;;
 lavapipe-*) export LP_NATIVE_VECTOR_WIDTH="${driver#lavapipe-}" ;;
 baseline)
@@ -62,17 +68,31 @@ case $driver in lavapipe-* | baseline | swiftshader) export SEXTANT_TEST_PERCENT
 # Both names: loaders before 1.3.207 know the second only.
 export VK_DRIVER_FILES VK_ICD_FILENAMES="$VK_DRIVER_FILES" SEXTANT_TEST_DRIVER="$driver"
 
+reports=$(mktemp -d) || exit 1
+trap 'rm -rf "$reports"' EXIT
+
+# A driver of another release of the distribution, and so of another C library: a copy of the program asks for that
+# library's loader, and looks there first for all others. (Started by that loader, a program could not start itself, as
+# Criterion's do.)
+if [ "$driver" = matrix ] && [ -e "$root/.deps/matrix/lib/ld-linux.so" ]; then
+    program=$reports/$(basename "$1")
+    own=$(patchelf --print-rpath "$1" | sed "s|\$ORIGIN|$(cd "$(dirname "$1")" && pwd)|g")
+    cp "$1" "$program" || exit 1
+    patchelf --set-interpreter "$root/.deps/matrix/lib/ld-linux.so" --force-rpath \
+        --set-rpath "$root/.deps/matrix/lib:$own" "$program" || exit 1
+    shift
+    set -- "$program" "$@"
+fi
+
 # For sanitized builds. A finding of UBSan ends the program as one of ASan does; leaks inside drivers are not ours.
 # Criterion takes no notice of a worker that ends with a report of leaks, so reports go to files, and any file is a
 # failure.
-reports=$(mktemp -d) || exit 1
-trap 'rm -rf "$reports"' EXIT
 export UBSAN_OPTIONS="${UBSAN_OPTIONS-halt_on_error=1:print_stacktrace=1}"
 export LSAN_OPTIONS="${LSAN_OPTIONS-suppressions=$root/tests/lsan.supp:print_suppressions=0}"
 export ASAN_OPTIONS="${ASAN_OPTIONS+$ASAN_OPTIONS:}log_path=$reports/report"
 "$@"
 status=$?
-for report in "$reports"/*; do
+for report in "$reports"/report*; do
     [ -s "$report" ] || continue
     cat "$report" >&2
     [ $status != 0 ] || status=1

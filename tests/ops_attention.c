@@ -54,6 +54,10 @@ static shape random_shape(sxt_test_rng *rng, sxt_test_rng *group) {
         .lse = sxt_test_chance(rng, 60),
     };
     s.v_dim = sxt_test_chance(rng, 60) ? s.dim : 4 * sxt_test_between(rng, 1, most / 4);
+    if (most > 128) { // where each is a pipeline of its own
+        s.dim = most - 4 * sxt_test_below(group, most / 8);
+        s.v_dim = sxt_test_chance(group, 60) ? s.dim : 4 * sxt_test_between(group, 1, most / 4);
+    }
     s.q_heads = s.kv_heads * SXT_TEST_PICK(rng, uint32_t, 1, 1, 2, 3, 4, 7);
     // Time goes with the product: large heads get few of them.
     if (s.dim > 96) s.batch = 1;

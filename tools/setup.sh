@@ -3,7 +3,8 @@
 # Installs what Sextant needs on Debian 12 or later and Ubuntu 24.04 or later.
 #
 #   tools/setup.sh build    compilers, Meson, a shader compiler, Vulkan headers, lavapipe (Vulkan on the CPU)
-#   tools/setup.sh test     the same, and Criterion, the validation layers and SwiftShader (another Vulkan on the CPU)
+#   tools/setup.sh test     the same, and Criterion, the validation layers, SwiftShader (another Vulkan on the CPU) and, on
+#                           Debian 12 and 13, a lavapipe with cooperative matrices (from Debian 13's backports)
 #
 # Ordinary packages are installed with apt-get, as root or through sudo. Where the distribution's shader compiler or Vulkan
 # headers are too old (Debian 12, Debian 13, Ubuntu 24.04), newer ones are unpacked into .deps/ in this checkout: nothing
@@ -20,9 +21,10 @@ case $level in build | test) ;; *) die "usage: tools/setup.sh build|test" ;; esa
 # Raise a number to have that part of .deps/ made anew on machines that have an older one.
 toolchain_version=1
 swiftshader_version=1
+matrix_version=1
 
 build_packages=(gcc g++ meson ninja-build pkg-config python3 libvulkan1 libjansson-dev)
-test_packages=(libcriterion-dev vulkan-validationlayers)
+test_packages=(libcriterion-dev vulkan-validationlayers patchelf)
 driver_package=mesa-vulkan-drivers driver_oldest=25
 shader_packages=(glslang-tools spirv-tools)
 header_packages=(libvulkan-dev libvulkan-volk-dev libvulkan-memory-allocator-dev)
@@ -66,10 +68,11 @@ own_sources() {
         awk -v id="$ID" 'tolower($1) == id { print $2, $3, $4 }' | sort -u
 }
 
-# suite_view NAME SUITE [own]: a private apt configuration that sees SUITE of the machine's own mirror (and, with "own", all
-# that the machine sees too). Leaves the options for apt in the array "view".
+# suite_view NAME SUITE... [own]: a private apt configuration that sees suites of the machine's own mirror (and, with "own",
+# all that the machine sees too). Leaves the options for apt in the array "view".
 suite_view() {
-    local dir=$deps/apt/$1 suite=$2 key='' k uri
+    local dir=$deps/apt/$1 suite key='' k uri
+    shift
     refresh
     for k in "/usr/share/keyrings/$ID-archive-keyring".{gpg,pgp}; do
         [ -e "$k" ] && key="[signed-by=$k]" && break
@@ -77,21 +80,24 @@ suite_view() {
     uri=$(own_sources | awk -v r="$VERSION_CODENAME" '$2 == r { print $1; exit }')
     [ -n "$uri" ] || die "found no mirror for $PRETTY_NAME in this machine's apt configuration"
     mkdir -p "$dir"/{lists,cache/archives}/partial "$dir/none"
-    {
-        own_sources | awk -v r="$VERSION_CODENAME" -v s="$suite" -v k="$key" '$2 == r { print "deb", k, $1, s, $3 }'
-        [ "${3:-}" != own ] || own_sources | sed "s|^|deb $key |"
-    } > "$dir/sources.list"
+    for suite in "$@"; do
+        if [ "$suite" = own ]; then
+            own_sources | sed "s|^|deb $key |"
+        else
+            own_sources | awk -v r="$VERSION_CODENAME" -v s="$suite" -v k="$key" '$2 == r { print "deb", k, $1, s, $3 }'
+        fi
+    done > "$dir/sources.list"
     view=(-o "Dir::Etc::SourceList=$dir/sources.list" -o "Dir::Etc::SourceParts=$dir/none"
         -o "Dir::Etc::Preferences=$dir/none/none" -o "Dir::Etc::PreferencesParts=$dir/none"
         -o "Dir::State::Lists=$dir/lists" -o "Dir::Cache=$dir/cache" -o APT::Sandbox::User=root -o Acquire::Languages=none
         # Signatures are checked; that a list is young is not, since a mirror may stand still at a chosen day.
         -o Acquire::Check-Valid-Until=false)
-    say "Fetching the list of packages of $suite (kept in .deps/)"
+    say "Fetching the list of packages of $1 (kept in .deps/)"
     apt-get "${view[@]}" update -q -o APT::Update::Error-Mode=any && return
     say "That failed; once more, with the newest keys of the archive"
     [ "$ID" = ubuntu ] && k=ubuntu-keyring || k=debian-archive-keyring
     as_root apt-get install -q -y --no-install-recommends "$k"
-    apt-get "${view[@]}" update -q -o APT::Update::Error-Mode=any || die "no list of packages of $suite from $uri"
+    apt-get "${view[@]}" update -q -o APT::Update::Error-Mode=any || die "no list of packages of $1 from $uri"
 }
 
 # unpack DIR PACKAGE...: downloads the packages of the current view and unpacks them into DIR.
@@ -181,6 +187,35 @@ swiftshader() {
     stamp swiftshader "$swiftshader_version"
 }
 
+# lavapipe with VK_KHR_cooperative_matrix and VK_NV_cooperative_matrix2, to check the kernels for matrix units: with all the
+# libraries that it needs, its own C library among them, since it is another release's. Nothing there is installed; a test
+# runs with them by its own dynamic loader (see tests/on_driver.sh).
+matrix_driver() {
+    local from=trixie dir=$deps/matrix tmp=$deps/matrix.tmp deb manifest
+    stamped matrix "$matrix_version" && return
+    if [ "$ID" != debian ] || at_least "$(installed_version $driver_package)" 26.1; then
+        return # elsewhere the tests say that they are skipped; and a driver that is new enough serves as it is
+    fi
+    suite_view matrix $from $from-backports
+    say "Unpacking lavapipe 26.1 and its libraries (60 MB to fetch) into .deps/matrix"
+    rm -rf "$tmp" "$dir"
+    mkdir -p "$tmp" "$dir/lib"
+    : > "$deps/apt/matrix/status" # as if nothing were installed: all that is needed is fetched
+    if ! apt-get "${view[@]}" -o Dir::State::status="$deps/apt/matrix/status" -o Debug::NoLocking=1 -q -y --download-only \
+        install --no-install-recommends -t $from-backports $driver_package libvulkan1; then
+        say "It is not to be had here, so the tests of matrix units will be skipped"
+        return
+    fi
+    for deb in "$deps"/apt/matrix/cache/archives/*.deb; do dpkg-deb -x "$deb" "$tmp"; done
+    find "$tmp/usr/lib" -path '*-linux-*' -name '*.so*' ! -path '*/gconv/*' ! -name 'libvulkan_*' -exec cp -d {} "$dir/lib/" \;
+    cp "$(find "$tmp" -name libvulkan_lvp.so)" "$dir/lib/"
+    cp -L "$(find "$tmp" -name 'ld-linux*.so*' | head -n 1)" "$dir/lib/ld-linux.so"
+    manifest=$(find "$tmp" -name 'lvp_icd*.json' | head -n 1)
+    sed "s|\(\"library_path\": *\"\)[^\"]*|\1$dir/lib/libvulkan_lvp.so|" "$manifest" > "$dir/lvp_icd.json"
+    rm -rf "$tmp"
+    stamp matrix "$matrix_version"
+}
+
 mkdir -p "$deps"
 exec 9> "$deps/lock" # two runs at once take turns
 flock 9
@@ -190,6 +225,7 @@ lavapipe
 if [ "$level" = test ]; then
     install "unit tests, and checks of how Vulkan is used" "${test_packages[@]}"
     swiftshader
+    matrix_driver
 fi
 rm -rf "${deps:?}/apt"
 say "Set-up for '$level' is complete"

@@ -149,7 +149,7 @@ float finish_row(place at, row r, float maximum, float total, uint partial, bool
     if (!SPLIT && has(SXT_ATTENTION_HAS_SINKS)) {
         float sink = SXT_AT(sink_logits, byte_of(pc.bases_extra, 16u) + r.head);
         if (BOUNDED && total > 0.0) { // from a maximum that bears comparison with the sink
-            maximum = precise_log(total);
+            maximum += precise_log(total);
             total = 1.0;
         }
         float raised = max(maximum, sink), kept_total = total * weight_of(maximum, raised);

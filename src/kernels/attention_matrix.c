@@ -87,12 +87,11 @@ static void cut_head(uint32_t channels, uint32_t unit, uint32_t most, uint32_t *
 static bool fits(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t chunk, matrix_tile *tile) {
     cut_head(desc->q.shape[SXT_CHANNEL], tile->k, chunk, &tile->head, &tile->k_chunk);
     cut_head(desc->v.shape[SXT_CHANNEL], tile->n * tile->column_groups, chunk, &tile->v_head, &tile->v_chunk);
-    enum { MOST_CHUNKS = 9 }; // of values, for which the kernel has code
     // A subgroup's scratch memory lies among the weights of its own rows.
     uint32_t own_octets = tile->rows / tile->row_groups * (tile->keys / 8 + 1);
     return threads_of(tile) <= caps->max_invocations && threads_of(tile) <= caps->max_group_size_x &&
            tile->keys % (tile->n * tile->column_groups) == 0 && tile->rows % (tile->m * tile->row_groups) == 0 &&
-           tile->v_head / tile->v_chunk <= MOST_CHUNKS && own_octets * 4 >= tile->m * tile->n && (!tile->held_q || tile->k_chunk == tile->head) && shared_bytes(desc, tile) <= caps->shared_bytes;
+           own_octets * 4 >= tile->m * tile->n && (!tile->held_q || tile->k_chunk == tile->head) && shared_bytes(desc, tile) <= caps->shared_bytes;
 }
 
 // AMD's units do twice the work with subgroups of 64 for the same operands; Intel's drivers want the smallest there are.
@@ -132,8 +131,8 @@ static const tile_choice large_tiles[] = {
 // For drivers on the CPU, which take as many seconds to compile a subgroup's part as it has matrices.
 static const tile_choice software_tiles[] = {
     {128, 16, 32, 2, 4, 32, true, true},
-    {256, 16, 32, 2, 4, 64, false, true},
-    {576, 8, 32, 1, 4, 128, false, true},
+    {576, 16, 32, 2, 4, 64, false, true},
+    {576, 8, 32, 1, 4, 64, false, true},
     {576, 16, 32, 1, 1, 64, false, true},
 };
 
@@ -143,6 +142,10 @@ static bool try_tile(const sxt_caps *caps, const sxt_attention_desc *desc, const
                   sxt_tensor_present(&desc->mask) || sxt_tensor_present(&desc->block_table);
     uint32_t channels = larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL]);
     bool few = sxt_attention_packed_rows(desc) <= FEW_ROWS;
+    // With a split that the caller chose, the order of sums must not depend on the number of queries: what decides it is
+    // the same for few rows and for many.
+    bool invariant = caps->software || (choice->keys == 32 && choice->column_groups == 2);
+    if (desc->split_keys > 0 && !invariant) return false;
     if (channels > choice->most_channels || (extras && !choice->extras) || (few && choice->rows > FEW_ROWS))
         return false;
     tile->rows = choice->rows;
@@ -169,6 +172,13 @@ static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, ma
     return false;
 }
 
+// Weights under a bound B are from 2^15·e^−2B to 2^15: in f16 they are normal numbers up to B = 10. (Its largest number
+// is below 2^16, its smallest normal one 2^−14: 2B·log2(e) ≤ 29.) Beyond, offsets by row keep them as high as can be.
+static bool bears_bound(const sxt_attention_desc *desc, float bound) {
+    const float most = 10.0f;
+    return bound > 0 && (component_of(desc) == COMPONENT_BF16 || bound <= most);
+}
+
 sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan) {
     if (!sxt_attention_has_matrix(caps, desc))
         return sxt_plan_unsupported(plan, "attention: no matrix units for these types");
@@ -186,6 +196,7 @@ sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_d
         component_of(desc) == COMPONENT_BF16 ? SXT_SHADER_ATTENTION_MATRIX_BF16 : SXT_SHADER_ATTENTION_MATRIX;
     dispatch->subgroup_size = caps->subgroup_size_control ? tile.lanes : 0;
     uint32_t *spec = dispatch->spec;
+    spec[SXT_ATTENTION_SPEC_BOUNDED] = bears_bound(desc, frame.params.bound);
     spec[SXT_ATTENTION_SPEC_HEAD] = tile.head;
     spec[SXT_ATTENTION_SPEC_V_HEAD] = tile.v_head;
     spec[SXT_ATTENTION_SPEC_KEYS] = tile.keys;

@@ -20,6 +20,7 @@ typedef struct problem {
     sxt_test_sequence sequence;
     uint32_t query, head;
     double largest, cap; // |scale·(q·k)|, of all rows; the bound that devices may know, or 0
+    sxt_type products;   // see sxt_test_products
 } problem;
 
 static double *doubles(uint64_t count) {
@@ -33,6 +34,11 @@ static double *values_of(const sxt_test_trial *trial, const sxt_tensor *tensor) 
 }
 
 // ── One row ──
+
+// The roundoff of so many operands of products.
+static double rounded(const problem *p, int operands) {
+    return p->products == SXT_TYPE_F32 ? 0 : operands * sxt_test_rounding(p->products, 1);
+}
 
 // The score of a visible key, and what δ is made of: Σ|q·k|·|scale|, and the terms beside it.
 static double score(problem *p, uint32_t key, double *out_products, double *out_rest) {
@@ -88,11 +94,12 @@ static double score_row(problem *p, double *out_lse) {
             sum += exp(p->scores[j] - most);
     }
     *out_lse = most > -INFINITY ? most + log(sum) : -INFINITY;
-    return (d->q.shape[3] + 2 + (d->k_scale.buffer ? 1 : 0)) * SXT_TEST_U * products + rest;
+    const double operands = rounded(p, (d->q.type != p->products) + (sxt_type_block(d->k.type) > 1));
+    return ((d->q.shape[3] + 2 + (d->k_scale.buffer ? 1 : 0)) * SXT_TEST_U + operands) * products + rest;
 }
 
 // Weighted sums of values into `o`, of their magnitudes into `o_bounds`; returns Σp|s|.
-static double weigh_row(const problem *p, sxt_test_attention_row *row) {
+static double weigh_row(const problem *p, sxt_test_attention_row *row, double *values) {
     const uint32_t dim = p->desc->v.shape[3];
     double spread = 0;
     memset(row->o, 0, dim * sizeof *row->o);
@@ -104,6 +111,7 @@ static double weigh_row(const problem *p, sxt_test_attention_row *row) {
         for (uint32_t c = 0; c < dim; c++) {
             row->o[c] += weight * v[c];
             row->o_bounds[c] += fabs(weight * v[c]);
+            *values = fmax(*values, fabs(v[c]));
         }
     }
     return spread;
@@ -113,16 +121,21 @@ static void compute_row(problem *p, sxt_test_attention_row *row) {
     const sxt_attention_desc *d = p->desc;
     const uint32_t keys = p->sequence.keys, token = p->sequence.q_first + p->query;
     row->n = sxt_test_at(&d->o, p->sequence.q_batch, token, p->head, 0) / d->o.shape[3];
-    const double delta = score_row(p, &row->lse), spread = weigh_row(p, row);
+    const bool narrow = p->products != SXT_TYPE_F32;
+    double value = 0;
+    const double delta = score_row(p, &row->lse), spread = weigh_row(p, row, &value);
     const double argument = p->cap > 0 ? fmax(spread, log(keys + 1)) : log(keys + 1);
-    const double sums = (keys + 6) * SXT_TEST_U + 2 * SXT_TEST_U * (3 + 2 * argument);
-    const double relative = 2 * delta + sums + (d->v_scale.buffer ? SXT_TEST_U : 0);
+    const double sums = (keys + 6 + (narrow ? 60 : 0)) * SXT_TEST_U + 2 * SXT_TEST_U * (3 + 2 * argument);
+    const double subnormal = p->products == SXT_TYPE_F16 ? 0x1p-33 * keys * value : 0;
+    const double operands = rounded(p, 1 + (sxt_type_block(d->v.type) > 1));
+    const double relative = 2 * delta + sums + operands + (d->v_scale.buffer ? SXT_TEST_U : 0);
     for (uint32_t c = 0; c < d->v.shape[3]; c++)
-        row->o_bounds[c] = relative * row->o_bounds[c] + (p->cap > 0 ? 0x1p-126 * exp(p->cap) : 0) +
+        row->o_bounds[c] = relative * row->o_bounds[c] + (p->cap > 0 ? 0x1p-126 * exp(p->cap) : 0) + subnormal +
                            sxt_test_rounding(d->o.type, fabs(row->o[c]));
     row->lse_bound = 0;
     if (isfinite(row->lse))
         row->lse_bound = delta + sums + (p->cap > 0 ? 5 * SXT_TEST_U * fabs(row->lse) : 0) +
+                         (narrow ? 5 * SXT_TEST_U * (fabs(row->lse) + 12) : 0) +
                          sxt_test_rounding(SXT_TYPE_F32, fabs(row->lse));
 }
 
@@ -166,7 +179,8 @@ static void begin(const sxt_test_trial *trial, const sxt_attention_desc *d, prob
                    .k = doubles(keys * d->k.shape[3]),
                    .v = doubles(keys * d->v.shape[3]),
                    .scores = doubles(keys),
-                   .cap = known_bound(d)};
+                   .cap = known_bound(d),
+                   .products = sxt_test_products(trial, d)};
 }
 
 static void finish(problem *p) {
@@ -318,7 +332,9 @@ void sxt_test_attention_require(sxt_test_trial *trial, sxt_test_side side, const
     out.o_fits = memory, out.claimed = memory + elements, out.lse_fits = memory + elements + rows;
     sxt_test_attention_rows(trial, d, check_row, &out);
     const char *misfit = misfit_of(&out);
-    const double figure = sxt_test_figure(d->o.type, f32_figure), error = sqrt(out.error), norm = sqrt(out.norm);
+    const sxt_type narrowest = side == SXT_TEST_DEVICE ? sxt_test_products(trial, d) : SXT_TYPE_F32;
+    const double figure = fmax(sxt_test_figure(d->o.type, f32_figure), sxt_test_figure(narrowest, f32_figure));
+    const double error = sqrt(out.error), norm = sqrt(out.norm);
     if (!misfit && f32_figure > 0 && error > figure * norm) {
         snprintf(out.misfit, sizeof out.misfit, "‖o − right‖/‖right‖ is %.3g, %.3g is allowed", error / norm, figure);
         misfit = out.misfit;

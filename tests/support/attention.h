@@ -20,6 +20,12 @@ typedef struct sxt_test_attention_row {
 //   ε_exp = 2u·(3 + 2·ln(Tk + 1))   exp is within 3 + 2|x| ULP (Vulkan); weighted by p, |x| is at most ln Tk, an entropy
 //   |Δo|  ≤ (2δ + (Tk + 6)u + ε_exp)·Σp|v| + rounding(|o|)                                    with v_scale, Tk + 7
 //   |Δlse| ≤ δ + (Tk + 6)u + ε_exp + rounding(|lse|)
+// Where the device rounds to a narrower type for its products, of roundoff w (see sxt_test_products):
+//   δ      has w·|scale|·max_j Σ|q·k| more for q of another type, and once more for k in blocks;
+//   |Δo|   has w·Σp|v| more for the weights, and once more for v in blocks; and 2⁻³³·Σ|v|, since weights are in units
+//          of which the largest has 2⁸ or more, and of which f16's subnormal numbers may be off by 2⁻²⁵;
+//   ε_exp  has 60u more, since what is taken off scores is not the largest, but within 2¹⁵ of it;
+//   |Δlse| has 5u·(|lse| + 12) more, of the logarithms of what was taken off and of the sum.
 // Where |s| ≤ B is known, by a softcap or a promise, and no bias or ALiBi follows, devices may sum e^s as it is. Then
 //   ε_exp  takes Σp|s| for ln(Tk + 1): the arguments of exp are no longer differences from the largest;
 //   |Δlse| has 5u·|lse| more, of the logarithm;

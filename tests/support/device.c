@@ -65,6 +65,12 @@ sxt_device *sxt_test_open(sxt_test_log *log) {
     return device;
 }
 
+sxt_attention_kernel sxt_test_kernel(void) {
+    const char *name = environment("SEXTANT_TEST_KERNEL");
+    if (name && strcmp(name, "matrix") == 0) return SXT_ATTENTION_MATRIX;
+    return SXT_ATTENTION_AUTO;
+}
+
 sxt_device *sxt_test_open_reference(sxt_test_log *log) {
     return open_device((sxt_device_params){.kind = SXT_DEVICE_REFERENCE}, log);
 }

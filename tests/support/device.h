@@ -28,6 +28,9 @@ void sxt_test_log_append(void *user, sxt_log_level level, const char *message);
 // a test starts (tests/on_driver.sh). `log` must outlive the device.
 sxt_device *sxt_test_open(sxt_test_log *log);
 
+// The kernel of attention that the device under test is asked for where it has it: $SEXTANT_TEST_KERNEL.
+sxt_attention_kernel sxt_test_kernel(void);
+
 // Opens the reference.
 sxt_device *sxt_test_open_reference(sxt_test_log *log);
 

@@ -96,6 +96,31 @@ static sxt_test_block *find_block(sxt_test_trial *trial, const sxt_buffer *buffe
     return NULL;
 }
 
+// The kernel that a test's surroundings ask for, where the device has it for this description.
+static void choose_kernel(const sxt_test_trial *trial, sxt_any_desc *desc) {
+    char variant[128];
+    sxt_attention_desc chosen = desc->attention;
+    if (chosen.kernel == SXT_ATTENTION_AUTO) chosen.kernel = sxt_test_kernel();
+    if (sxt_describe(trial->bench->devices[SXT_TEST_DEVICE], SXT_OP_ATTENTION, &chosen, variant, sizeof variant) ==
+        SXT_OK)
+        desc->attention = chosen;
+}
+
+void sxt_test_describe(const sxt_test_trial *trial, const sxt_attention_desc *attention, char *out_text, size_t size) {
+    sxt_any_desc desc = {.attention = *attention};
+    *out_text = '\0';
+    choose_kernel(trial, &desc);
+    sxt_describe(trial->bench->devices[SXT_TEST_DEVICE], SXT_OP_ATTENTION, &desc, out_text, size);
+}
+
+sxt_type sxt_test_products(const sxt_test_trial *trial, const sxt_attention_desc *attention) {
+    static const char matrix[] = "attention.matrix";
+    char variant[128];
+    sxt_test_describe(trial, attention, variant, sizeof variant);
+    if (strncmp(variant, matrix, sizeof matrix - 1) != 0) return SXT_TYPE_F32;
+    return attention->k.type == SXT_TYPE_BF16 ? SXT_TYPE_BF16 : SXT_TYPE_F16;
+}
+
 // Copies a description for one side: the same tensors in that device's buffers.
 static void translate(sxt_test_trial *trial, sxt_test_side side, const sxt_test_step *step, sxt_any_desc *out_desc) {
     memcpy(out_desc, step->desc, ops[step->op].bytes);
@@ -103,6 +128,7 @@ static void translate(sxt_test_trial *trial, sxt_test_side side, const sxt_test_
         sxt_tensor *tensor = (sxt_tensor *)((char *)out_desc + ops[step->op].fields[i].offset);
         if (tensor->buffer) tensor->buffer = find_block(trial, tensor->buffer)->buffers[side];
     }
+    if (step->op == SXT_OP_ATTENTION && side == SXT_TEST_DEVICE) choose_kernel(trial, out_desc);
 }
 
 static void mark_outputs(sxt_test_trial *trial, const sxt_test_step *step) {
@@ -191,7 +217,10 @@ sxt_result sxt_test_run(sxt_test_trial *trial, const sxt_test_step *steps, uint3
 void sxt_test_run_op(sxt_test_trial *trial, sxt_op op, const void *desc) {
     const sxt_test_step step = {op, desc};
     char variant[128] = "";
-    sxt_describe(trial->bench->devices[SXT_TEST_DEVICE], op, desc, variant, sizeof variant);
+    if (op == SXT_OP_ATTENTION)
+        sxt_test_describe(trial, desc, variant, sizeof variant);
+    else
+        sxt_describe(trial->bench->devices[SXT_TEST_DEVICE], op, desc, variant, sizeof variant);
     sxt_test_say(trial, "\n%s", variant);
     const sxt_result result = sxt_test_run(trial, &step, 1);
     sxt_test_require(trial, result == SXT_ERROR_UNSUPPORTED ? "the device says UNSUPPORTED" : NULL);

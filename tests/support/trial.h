@@ -140,6 +140,12 @@ void sxt_test_download(sxt_test_trial *trial);
 // Problem: the last run's faults on the device are not those on the reference. NULL if they are, or there was none.
 const char *sxt_test_check_faults(sxt_test_trial *trial);
 
+// The kernel of attention that sxt_test_run takes for this description: what sxt_describe says of it.
+void sxt_test_describe(const sxt_test_trial *trial, const sxt_attention_desc *attention, char *out_text, size_t size);
+
+// The type that the device rounds queries and weights of this description to, to multiply them; f32: none.
+sxt_type sxt_test_products(const sxt_test_trial *trial, const sxt_attention_desc *attention);
+
 // A problem found in the memory of either side after a run, or NULL if there is none.
 const char *sxt_test_check_memory(sxt_test_trial *trial);
 

@@ -1,13 +1,15 @@
 // sextant bench: times the standard cases.
 #include "bench.h"
 
+#include "case.h"
+
 #include "replace.h"
 #include "rig.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILTER, JSON, HTML, MIN_TIME, LIST };
+enum { FILTER, KERNEL, JSON, HTML, MIN_TIME, LIST };
 enum { MAX_RUNS = 2000, LEAST_RUNS = 3, LONGEST_BATCH = SXT_MAX_TIMESTAMPS / 2 };
 
 typedef struct samples {
@@ -76,6 +78,7 @@ typedef struct bench {
     const sxt_args *args;
     sxt_session session;
     double min_time;
+    sxt_attention_kernel kernel;
     sxt_progress progress;
     samples samples;
     sxt_bench_report report;
@@ -162,6 +165,8 @@ static int time_case(bench *b, const sxt_bench_case *c) {
     if (!sxt_bench_make(c, &work)) {
         snprintf(out->why_not, sizeof out->why_not, "out of host memory");
     } else {
+        for (int s = 0; s < work.stage_count; s++)
+            if (work.stages[s].op == SXT_OP_ATTENTION) work.stages[s].desc.attention.kernel = b->kernel;
         exit_code = time_one(b, &work, out);
         sxt_work_finish(&work);
     }
@@ -244,6 +249,9 @@ static int run(const sxt_args *args) {
         return sxt_fail(SXT_EXIT_BAD_INPUT, "--min-time %s: not a number of seconds from 0 to 3600",
                         args->value[MIN_TIME]);
     }
+    char error[SXT_ERROR_SIZE];
+    if (args->value[KERNEL] && !sxt_case_kernel_read(args->value[KERNEL], &b.kernel, error))
+        return sxt_fail(SXT_EXIT_BAD_INPUT, "--kernel %s: %s", args->value[KERNEL], error);
     if (args->value[LIST]) return list_cases(&b);
     b.results = calloc((size_t)sxt_bench_case_count, sizeof *b.results);
     if (!b.results) return sxt_fail(SXT_EXIT_NO_DEVICE, "bench: out of memory");
@@ -276,6 +284,7 @@ const sxt_command sxt_bench_command = {
     .options =
         {
             [FILTER] = {0, "filter", "SUBSTR", false, "only cases with this in their name"},
+            [KERNEL] = {0, "kernel", "NAME", false, "of attention: tile, software or matrix; default: the device's choice"},
             [JSON] = {0, "json", "FILE", false, "also write the results there as JSON"},
             [HTML] = {0, "html", "FILE", false, "also write them there as a page with bars"},
             [MIN_TIME] = {0, "min-time", "S", false, "seconds to spend on each case (default 0.5)"},

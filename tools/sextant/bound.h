@@ -33,7 +33,7 @@ typedef struct sxt_target {
 //   attention  with δ = (d + 4)u·scale·max_j Σ|q·k| + what bias, slopes, softcap and a scale of k add:
 //              o (2δ + (L + 6)u + ε_exp)·Σp|v| + u_out|o|;  lse δ + (L + 6)u + ε_exp + 2u|lse|
 //              Products of a narrower type, of roundoff w: queries (of another type) and keys in blocks add w each to
-//              the (d + 4)u of δ, weights and values in blocks w each to what is before Σp|v|.
+//              the (d + 4)u of δ, weights and values in blocks w each to what is before Σp|v|; and see narrow_rest.
 //   merge      see bound_attention.c
 // In blocks and fp8, one code off is much, so what is right is a range: see store.h. Not for kv_write and kv_copy, which
 // have every bit right.

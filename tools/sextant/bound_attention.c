@@ -36,6 +36,10 @@ static double bias_magnitude(const score_input *in, const sxt_sequence *sequence
     return isfinite(value) ? value : 0;
 }
 
+// What kernels with narrow products do to sums: what is taken off scores is not the largest, but within 2¹⁵ of it, which
+// costs exp2 30 ulp; and its logarithm is a part of lse.
+static const double narrow_rest = 60 * 0x1p-24;
+
 // The errors of one row: δ of its scores, what adding up `seen` exponentials costs besides, and what weights and values
 // lose on their way into products.
 typedef struct row_error {
@@ -79,7 +83,8 @@ static row_error bound_row(const score_input *in, const sxt_sequence *sequence, 
     if (desc->logit_bound > 0) exponent = fmax(exponent, fmin(desc->logit_bound, scale * largest));
     if (desc->softcap > 0) exponent = fmax(exponent, fmin(desc->softcap, scale * largest));
     double sum = fmax(2, seen) + 6 + (sxt_evidence_slot(in->e, "v_scale") != NULL);
-    return (row_error){delta, sum * u + (3 + 2 * exponent) * 2 * u, rounded(in, 1 + in_blocks(in, "v"))};
+    double rest = sum * u + (3 + 2 * exponent) * 2 * u + (in->e->stage->products != SXT_TYPE_F32 ? narrow_rest : 0);
+    return (row_error){delta, rest, rounded(in, 1 + in_blocks(in, "v"))};
 }
 
 static void bound_sequence(const score_input *in, const sxt_sequence *sequence, const char *field, double *out) {
@@ -93,7 +98,7 @@ static void bound_sequence(const score_input *in, const sxt_sequence *sequence, 
             uint64_t row = (sequence->first_q + i) * hq + head;
             for (uint64_t c = row * n; c < (row + 1) * n; c++) {
                 double value = fabs(sxt_number_get(target->type, result, c));
-                out[c] = is_lse ? error.delta + error.rest + u * value
+                out[c] = is_lse ? error.delta + error.rest + (error.products > 0 ? 6 : 1) * u * value
                                 : (2 * error.delta + error.rest + error.products) * in->e->magnitude[c];
             }
         }
