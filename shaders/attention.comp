@@ -312,6 +312,7 @@ void store() {
         if (lane == 0)
             k_tile[r].xy = vec2(factor, share);
     }
+    report_pages();
     if (BOUNDED)
         report_bound(greatest);
     barrier();

@@ -283,8 +283,9 @@ void main() {
     [[dont_unroll]] for (int begin = next_keys(keys.x, keys.y); begin < keys.y;
                          begin = next_keys(begin + int(LANES), keys.y)) {
         int key = begin + int(lane);
-        key_place mine = find_key(at, uint(min(key, keys.y - 1)));
-        key_place next = find_key(at, uint(min(key + int(LANES), keys.y - 1)));
+        // From 0 on even if there are no keys: see row_address() in lib/prefill_rows.glsl.
+        key_place mine = find_key(at, uint(max(min(key, keys.y - 1), 0)));
+        key_place next = find_key(at, uint(max(min(key + int(LANES), keys.y - 1), 0)));
         touch(row_of(k, next), uint(unit_bytes(K_TYPE, HEAD)));
         touch(row_of(v, next), uint(unit_bytes(V_TYPE, V_HEAD)));
         multiply(row_of(k, mine));
@@ -292,6 +293,7 @@ void main() {
         accumulate(row_of(v, mine));
     }
     store(partial_row(tile, split, 0u));
+    report_pages();
     if (BOUNDED)
         report_bound(greatest);
 }

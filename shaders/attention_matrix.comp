@@ -694,6 +694,7 @@ void store(uint partial) {
         [[unroll]] for (uint m = 0; m + 1 < OUTS; m++)
             out_sum[m] = out_sum[m + 1];
     }
+    report_pages();
     if (BOUNDED)
         report_bound(greatest / LOG2_E);
 }

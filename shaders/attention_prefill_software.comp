@@ -474,6 +474,7 @@ void main() {
         if (first_row < packed_rows(at))
             do_tile(tile, part_split() + unit % splits);
     }
+    report_pages();
     if (BOUNDED)
         report_bound(greatest);
 }

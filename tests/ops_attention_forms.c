@@ -39,7 +39,8 @@ Test(attention_forms, decode_steps_match_double_precision) {
     for (uint64_t seed = first; seed < first + cases; seed++) {
         sxt_test_trial_init(&trial, &bench, seed);
         sxt_test_form form = sxt_test_form_of(7 * (seed / 4)); // another kind and type each
-        if (form.head > 256) form.head = 256;
+        if (form.dim > 256) form.dim = 256;
+        if (form.v_dim > 256) form.v_dim = 256;
         const sxt_test_lengths most = {.sequences = 3, .queries = seed % 3 + 1, .keys = 800};
         const sxt_attention_desc d = sxt_test_attention_case(&trial, &form, most);
         sxt_test_attention_check(&trial, &d, 5e-6);

@@ -82,6 +82,7 @@ typedef struct sxt_caps {
     uint32_t vendor_id, device_id;
     uint32_t driver_id;       // VkDriverId: 13 is llvmpipe (lavapipe), 10 SwiftShader, 3 RADV, 4 NVIDIA, …
     bool software;            // VK_PHYSICAL_DEVICE_TYPE_CPU
+    uint32_t cpu_registers;   // of a software device: vector registers of the CPU; 0: not known
     bool unified_memory;      // device-local memory is host-visible
     uint32_t subgroup_size;   // the size a shader gets if it does not ask
     uint32_t subgroup_min, subgroup_max;

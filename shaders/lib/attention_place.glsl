@@ -199,15 +199,23 @@ struct key_place {
     bool there;
 };
 
+bool bad_page = false; // some page that was looked for is outside the pool
+
 key_place find_key(place at, uint key) {
     if (!PAGES)
         return key_place(at.k_batch, at.k_first + key, true);
     uint index = byte_of(params.bases_forms, 24u) + at.sequence * params.table_stride + key / params.page_rows;
     int page = SXT_AT(block_table, index);
     bool there = page >= 0 && uint(page) < params.pages;
-    if (!there && page != -1)
-        atomicOr(SXT_AT(faults, 0), SXT_FAULT_BIT_INDEX);
+    bad_page = bad_page || (!there && page != -1);
     return key_place(there ? uint(page) : 0u, key % params.page_rows, there);
+}
+
+// To be called once at the end by each invocation, after find_key. (An atomic in find_key itself, in a loop among all that
+// attention_prefill_software.comp keeps, took lavapipe's compiler 40 s.)
+void report_pages() {
+    if (PAGES && bad_page)
+        atomicOr(SXT_AT(faults, 0), SXT_FAULT_BIT_INDEX);
 }
 
 // First element of a key's row. The base of a type with blocks of 32 is in blocks.

@@ -57,10 +57,12 @@ void list_rows(place at, rows k, rows v, int block, int from, int to, ivec2 keys
     }
 }
 
-// Where key `key` of the block that begins at `block` is.
+// Where key `key` of the block that begins at `block` is. This driver runs what follows the end of a loop's last trip
+// once more, with no invocation active, and then does load from an address that all would share: of a key of the block
+// before, too, it must lie in scratch memory. The scores are before the list.
 uint64_t row_address(rows r, int block, int key) {
     if (PAGES)
-        return sxt_long_at(r.list + uint64_t(uint(key - block) * 8u)).at[0];
+        return sxt_long_at(r.list + uint64_t(int64_t(key - block) * 8)).at[0];
     return clamp(r.start + uint64_t(uint(key)) * r.stride, r.first, r.last);
 }
 

@@ -9,22 +9,20 @@ static bool has_software(const sxt_caps *caps, const sxt_attention_desc *desc) {
            caps->subgroup_size <= 16 && !sxt_attention_is_wide(desc);
 }
 
-// The kernel for many queries keeps a head in registers: of more than 128 channels it takes llvmpipe 15 s to compile, of
-// more than 256 even 40 s; the tile kernel 4 s, whatever the head. It is a seventh as fast.
+// The kernels for llvmpipe keep a head in registers: of more than 128 channels it takes llvmpipe 15 s to compile one, of
+// more than 256 up to 40 s; the tile kernel 4 s, whatever the head. It is a seventh as fast.
 static bool compiles_too_long(const sxt_attention_desc *desc) {
-    const double small = 1 << 24, medium = 1 << 28; // operations: the tile kernel's 8 ms and 130 ms
+    const double medium = 1 << 28; // operations: the tile kernel's 130 ms
     uint32_t head = desc->q.shape[SXT_CHANNEL], v_head = desc->v.shape[SXT_CHANNEL], widest = head > v_head ? head : v_head;
     // With a split that the caller chose, only what all calls on a cache have in common may decide.
     if (desc->split_keys > 0) return widest > 256;
-    double rows = (double)desc->q.shape[SXT_BATCH] * desc->q.shape[SXT_TOKEN] * desc->q.shape[SXT_HEAD];
-    double flops = 2.0 * (head + v_head) * rows * desc->max_k_tokens;
-    return (widest > 128 && flops < small) || (widest > 256 && flops < medium);
+    return (widest > 128 && sxt_attention_is_small(desc)) || (widest > 256 && sxt_attention_operations(desc) < medium);
 }
 
 static sxt_result plan_software(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan) {
+    if (compiles_too_long(desc)) return sxt_attention_plan_tile(caps, desc, plan);
     if (sxt_attention_plan_decode(caps, desc, plan)) return SXT_OK;
-    return compiles_too_long(desc) ? sxt_attention_plan_tile(caps, desc, plan)
-                                   : sxt_attention_plan_prefill(caps, desc, plan);
+    return sxt_attention_plan_prefill(caps, desc, plan);
 }
 
 // Matrix units take rows by eights or sixteens. With fewer to share a key, reading it takes the time either way: R rows

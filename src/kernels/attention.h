@@ -21,6 +21,18 @@ static inline uint64_t sxt_attention_packed_rows(const sxt_attention_desc *desc)
     return (uint64_t)desc->max_q_tokens * sxt_attention_group(desc);
 }
 
+// Multiplications and additions of all queries with all keys, as if none were masked.
+static inline double sxt_attention_operations(const sxt_attention_desc *desc) {
+    double channels = (double)desc->q.shape[SXT_CHANNEL] + desc->v.shape[SXT_CHANNEL];
+    double rows = (double)desc->q.shape[SXT_BATCH] * desc->q.shape[SXT_TOKEN] * desc->q.shape[SXT_HEAD];
+    return 2 * channels * rows * desc->max_k_tokens;
+}
+
+// So little to do that a driver on the CPU is done before it would have compiled a kernel of much code.
+static inline bool sxt_attention_is_small(const sxt_attention_desc *desc) {
+    return sxt_attention_operations(desc) < (1 << 24);
+}
+
 // K or V have 2^32 elements or more: only attention.comp, by address, finds their rows.
 static inline bool sxt_attention_is_wide(const sxt_attention_desc *desc) {
     return sxt_tensor_extent(&desc->k) / sxt_type_size(desc->k.type) * sxt_type_block(desc->k.type) > UINT32_MAX ||

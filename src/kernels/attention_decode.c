@@ -26,10 +26,12 @@ static bool whole_units(const sxt_attention_desc *desc, const sxt_attention_fram
 
 // Rows of a tile. Compiling takes lavapipe about 0.25 s for each 1024 of rows · channels, of K and V together, and
 // longer code runs out of the CPU's caches for it.
-static uint32_t tile_rows(const sxt_attention_desc *desc, uint64_t packed) {
-    enum { MOST_PRODUCTS = 2304, MOST_ROWS = 8 };
+static uint32_t tile_rows(const sxt_caps *caps, const sxt_attention_desc *desc, uint64_t packed) {
+    enum { MOST_ROWS = 8 };
+    const uint32_t most = caps->cpu_registers >= 32 ? 2304 : 1152;
+    const uint32_t products = sxt_attention_is_small(desc) ? 256 : most;
     uint32_t channels = desc->q.shape[SXT_CHANNEL] + desc->v.shape[SXT_CHANNEL], rows = 1;
-    while (rows < packed && rows < MOST_ROWS && 2 * rows * channels <= MOST_PRODUCTS)
+    while (rows < packed && rows < MOST_ROWS && 2 * rows * channels <= products)
         rows *= 2;
     return rows;
 }
@@ -59,11 +61,12 @@ bool sxt_attention_plan_decode(const sxt_caps *caps, const sxt_attention_desc *d
     sxt_dispatch *dispatch = &plan->dispatches[0];
     dispatch->shader = SXT_SHADER_ATTENTION_DECODE_SOFTWARE;
     dispatch->subgroup_size = caps->subgroup_size_control ? caps->subgroup_size : 0;
-    uint32_t *spec = dispatch->spec, rows = tile_rows(desc, packed);
+    uint32_t *spec = dispatch->spec, rows = tile_rows(caps, desc, packed);
     spec[SXT_ATTENTION_SPEC_HEAD] = desc->q.shape[SXT_CHANNEL];
     spec[SXT_ATTENTION_SPEC_V_HEAD] = desc->v.shape[SXT_CHANNEL];
     spec[SXT_ATTENTION_SPEC_LANES] = caps->subgroup_size;
-    spec[SXT_ATTENTION_SPEC_TOKENS] = desc->max_q_tokens > 1;
+    // Of small calls one kernel serves both.
+    spec[SXT_ATTENTION_SPEC_TOKENS] = desc->max_q_tokens > 1 || sxt_attention_is_small(desc);
     dispatch->spec_count = SXT_ATTENTION_SPEC_DECODE_COUNT;
     const sxt_attention_tiling tiling = {
         .rows = rows,

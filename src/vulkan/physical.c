@@ -219,6 +219,17 @@ static void fill_subgroups(const properties *p, sxt_caps *caps) {
     caps->subgroup_max = v13 ? p->v13.maxSubgroupSize : p->size_control.maxSubgroupSize;
 }
 
+// Vector registers of this CPU, which is that of a software device.
+static uint32_t cpu_registers(void) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    return __builtin_cpu_supports("avx512vl") ? 32 : 16;
+#elif defined(__aarch64__)
+    return 32;
+#else
+    return 0;
+#endif
+}
+
 void sxt_vulkan_physical_query(const sxt_vulkan_instance *instance, VkPhysicalDevice handle,
                                sxt_vulkan_physical *out_physical) {
     VkPhysicalDeviceProperties first = {0};
@@ -234,7 +245,8 @@ void sxt_vulkan_physical_query(const sxt_vulkan_instance *instance, VkPhysicalDe
                  .usable = true,
                  .caps = {.vendor_id = first.vendorID,
                           .device_id = first.deviceID,
-                          .software = first.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU}},
+                          .software = first.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU,
+                          .cpu_registers = first.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU ? cpu_registers() : 0}},
     };
     sxt_device_info *info = &out_physical->info;
     memcpy(out_physical->cache_uuid, first.pipelineCacheUUID, VK_UUID_SIZE);

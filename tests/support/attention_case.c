@@ -6,6 +6,13 @@
 
 enum { MAX_SEQUENCES = 8 };
 
+// Channels of a head of at most `most`, half the time less.
+static uint32_t draw_channels(sxt_test_rng *rng, uint32_t most, sxt_type type) {
+    const uint32_t step = sxt_type_block(type) > 1 ? 32 : 4;
+    const uint32_t down = sxt_test_chance(rng, 50) ? sxt_test_below(rng, most / 2) : 0;
+    return (most - down + step - 1) / step * step;
+}
+
 sxt_test_form sxt_test_form_of(uint64_t n) {
     static const sxt_type types[] = {SXT_TYPE_F16,  SXT_TYPE_Q8_0,     SXT_TYPE_BF16,
                                      SXT_TYPE_Q4_0, SXT_TYPE_FP8_E4M3, SXT_TYPE_F32};
@@ -15,7 +22,6 @@ sxt_test_form sxt_test_form_of(uint64_t n) {
         .k = types[(n + n / 6) % 6],
         .q = sxt_test_float_type(&rng),
         .o = sxt_test_float_type(&rng),
-        .head = SXT_TEST_PICK(&rng, uint32_t, 32, 64, 64, 128, 128, 256, 576),
         .latent = sxt_test_chance(&rng, 20),
         .mask = sxt_test_chance(&rng, 40),
         .bias = sxt_test_chance(&rng, 15),
@@ -23,8 +29,12 @@ sxt_test_form sxt_test_form_of(uint64_t n) {
         .softcap = sxt_test_chance(&rng, 15),
         .bounded = sxt_test_chance(&rng, 30),
         .layout = SXT_TEST_PICK(&rng, sxt_test_layout, SXT_TEST_DENSE, SXT_TEST_QUADS, SXT_TEST_ODD),
+        .split_keys = SXT_TEST_PICK(&rng, uint32_t, 0, 0, 0, 256, 512),
     };
+    const uint32_t most = SXT_TEST_PICK(&rng, uint32_t, 32, 64, 64, 128, 128, 256, 576);
     f.v = f.latent || sxt_test_chance(&rng, 60) ? f.k : types[sxt_test_below(&rng, 6)];
+    f.dim = f.v_dim = draw_channels(&rng, most, sxt_type_block(f.k) > 1 ? f.k : f.v);
+    if (sxt_test_chance(&rng, 40)) f.v_dim = draw_channels(&rng, f.latent ? f.dim : most, f.v);
     return f;
 }
 
@@ -49,7 +59,7 @@ typedef struct making {
     sxt_test_trial *trial;
     const sxt_test_form *form;
     sxt_attention_desc d;
-    uint32_t sequences, q_heads, kv_heads, dim, v_dim;
+    uint32_t sequences, q_heads, kv_heads;
     uint32_t queries[MAX_SEQUENCES], keys[MAX_SEQUENCES], most_queries, most_keys;
 } making;
 
@@ -59,6 +69,10 @@ static bool is_ragged(const sxt_test_form *f) {
 
 static bool is_paged(const sxt_test_form *f) {
     return f->kind == SXT_TEST_PAGES || f->kind == SXT_TEST_RAGGED_PAGES;
+}
+
+static bool is_large(const sxt_test_form *f) {
+    return f->dim > 128 || f->v_dim > 128;
 }
 
 static uint32_t greater(uint32_t a, uint32_t b) {
@@ -77,7 +91,7 @@ static uint32_t draw_keys(sxt_test_rng *rng, uint32_t most) {
 
 static void draw_lengths(making *m, sxt_test_lengths most) {
     sxt_test_rng *rng = &m->trial->rng;
-    m->sequences = most.sequences > 0 ? most.sequences : sxt_test_between(rng, 1, m->form->head > 128 ? 2 : 4);
+    m->sequences = most.sequences > 0 ? most.sequences : sxt_test_between(rng, 1, is_large(m->form) ? 2 : 4);
     for (uint32_t n = 0; n < m->sequences; n++) {
         const bool same = n > 0 && !is_ragged(m->form);
         m->queries[n] = same ? m->queries[0] : draw_queries(rng, most.queries);
@@ -86,22 +100,15 @@ static void draw_lengths(making *m, sxt_test_lengths most) {
         m->most_keys = greater(m->most_keys, m->keys[n]);
     }
     // Few queries on a long cache, which devices cut into splits.
-    if (most.keys == 0 && m->most_queries <= 2 && m->form->head <= 128 && sxt_test_chance(rng, 25))
+    if (most.keys == 0 && m->most_queries <= 2 && !is_large(m->form) && sxt_test_chance(rng, 25))
         m->keys[0] = m->most_keys = sxt_test_between(rng, 256, 700);
     for (uint32_t n = 1; n < m->sequences && m->form->kind == SXT_TEST_EQUAL; n++)
         m->keys[n] = m->keys[0];
 }
 
 static void draw_heads(making *m) {
-    const sxt_test_form *f = m->form;
     sxt_test_rng *rng = &m->trial->rng;
-    const uint32_t k_step = sxt_type_block(f->k) > 1 ? 32 : 4, v_step = sxt_type_block(f->v) > 1 ? 32 : 4;
-    const uint32_t down = sxt_test_chance(rng, 50) ? sxt_test_below(rng, f->head / 2) : 0;
-    m->dim = (f->head - down + k_step - 1) / k_step * k_step;
-    m->v_dim = sxt_test_chance(rng, 60) ? m->dim : sxt_test_between(rng, 4, f->head);
-    m->v_dim = (m->v_dim + v_step - 1) / v_step * v_step;
-    if (f->latent && m->v_dim > m->dim) m->v_dim = m->dim;
-    m->kv_heads = f->latent ? 1 : sxt_test_between(rng, 1, f->head > 128 ? 2 : 3);
+    m->kv_heads = m->form->latent ? 1 : sxt_test_between(rng, 1, is_large(m->form) ? 2 : 3);
     m->q_heads = m->kv_heads * SXT_TEST_PICK(rng, uint32_t, 1, 1, 2, 3, 4, 8);
 }
 
@@ -144,14 +151,14 @@ static void make_table(making *m, uint32_t rows, uint32_t *out_pages) {
 
 static void make_keys(making *m, uint32_t batch, uint32_t tokens) {
     const sxt_test_form *f = m->form;
-    m->d.k = sxt_test_place(m->trial, "k", f->k, batch, tokens, m->kv_heads, m->dim);
+    m->d.k = sxt_test_place(m->trial, "k", f->k, batch, tokens, m->kv_heads, f->dim);
     sxt_test_fill_normal(m->trial, &m->d.k, 0, 1);
     if (f->latent) {
         m->d.v = m->d.k;
-        m->d.v.shape[3] = m->v_dim;
+        m->d.v.shape[3] = f->v_dim;
         return;
     }
-    m->d.v = sxt_test_place(m->trial, "v", f->v, batch, tokens, m->kv_heads, m->v_dim);
+    m->d.v = sxt_test_place(m->trial, "v", f->v, batch, tokens, m->kv_heads, f->v_dim);
     sxt_test_fill_normal(m->trial, &m->d.v, 0, 1);
 }
 
@@ -175,11 +182,11 @@ static void make_sequences(making *m) {
     }
     if (is_paged(f)) {
         keys = SXT_TEST_PICK(rng, uint32_t, 1, 2, 3, 8, 16, 16, 17, 32, 64);
-        if (f->head <= 64 && sxt_test_chance(rng, 10)) keys = SXT_TEST_PICK(rng, uint32_t, 128, 255, 256);
+        if (f->dim <= 64 && sxt_test_chance(rng, 10)) keys = SXT_TEST_PICK(rng, uint32_t, 128, 255, 256);
         make_table(m, keys, &pages);
     }
-    m->d.q = sxt_test_place(m->trial, "q", f->q, batch, queries, m->q_heads, m->dim);
-    m->d.o = sxt_test_place(m->trial, "o", f->o, batch, queries, m->q_heads, m->v_dim);
+    m->d.q = sxt_test_place(m->trial, "q", f->q, batch, queries, m->q_heads, f->dim);
+    m->d.o = sxt_test_place(m->trial, "o", f->o, batch, queries, m->q_heads, f->v_dim);
     sxt_test_fill_normal(m->trial, &m->d.q, 0, 1.5);
     if (sxt_test_chance(rng, 70))
         m->d.lse = sxt_test_place(m->trial, "lse", SXT_TYPE_F32, batch, queries, m->q_heads, 1);
@@ -235,7 +242,7 @@ static void make_features(making *m) {
     if (f->v == SXT_TYPE_FP8_E4M3 && sxt_test_chance(&trial->rng, 70)) d->v_scale = make_scale(m, "v_scale");
     if (f->softcap) d->softcap = SXT_TEST_PICK(&trial->rng, float, 1, 20, 50);
     if (sxt_test_chance(&trial->rng, 20)) d->scale = SXT_TEST_PICK(&trial->rng, float, 0.3f, 0.05f, -0.1f);
-    d->split_keys = SXT_TEST_PICK(&trial->rng, uint32_t, 0, 0, 0, 256, 512);
+    d->split_keys = f->split_keys;
     if (f->alibi) {
         d->alibi_slopes = sxt_test_dense(trial, "alibi_slopes", SXT_TYPE_F32, 1, 1, 1, m->q_heads);
         for (uint32_t h = 0; h < m->q_heads; h++)

@@ -19,7 +19,8 @@ typedef enum sxt_test_kind {
 typedef struct sxt_test_form {
     sxt_test_kind kind;
     sxt_type q, k, v, o;
-    uint32_t head; // the most channels; any multiple of 4 above half of it is a case of the form
+    uint32_t dim, v_dim; // channels of a head
+    uint32_t split_keys;
     bool latent;   // v is the first channels of k, as in MLA
     bool mask, bias, alibi, softcap, bounded;
     sxt_test_layout layout;

@@ -33,6 +33,7 @@ sxt_caps sxt_test_caps_of(sxt_test_made_up device) {
     caps.driver_id = devices[device].driver_id;
     caps.vendor_id = devices[device].vendor_id;
     caps.software = devices[device].is_software;
+    caps.cpu_registers = caps.software ? 32 : 0;
     caps.unified_memory = devices[device].is_unified;
     caps.subgroup_size = caps.subgroup_min = caps.subgroup_max = devices[device].subgroup;
     if (device == AMD) caps.subgroup_min = 32;

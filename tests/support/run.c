@@ -1,3 +1,6 @@
+#include <time.h>
+#include <stdlib.h>
+#include <stdio.h>
 // The part of a trial that runs descriptions and looks at memory afterwards.
 #include <criterion/criterion.h>
 #include <stddef.h>
@@ -209,7 +212,11 @@ sxt_result sxt_test_record(sxt_test_trial *trial, sxt_stream *stream, sxt_op op,
 sxt_result sxt_test_run(sxt_test_trial *trial, const sxt_test_step *steps, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
         mark_outputs(trial, &steps[i]);
+    struct timespec t0_, t1_; clock_gettime(CLOCK_MONOTONIC, &t0_);
     const sxt_result result = run_side(trial, SXT_TEST_DEVICE, steps, count);
+    clock_gettime(CLOCK_MONOTONIC, &t1_);
+    if (getenv("SXT_TT")) { char v_[128] = ""; if (steps[0].op == SXT_OP_ATTENTION) sxt_test_describe(trial, steps[0].desc, v_, sizeof v_);
+        FILE *f_ = fopen(getenv("SXT_TT"), "a"); fprintf(f_, "%.3f %s\n", (t1_.tv_sec - t0_.tv_sec) + 1e-9 * (t1_.tv_nsec - t0_.tv_nsec), v_); fclose(f_); }
     if (result != SXT_OK || trial->device_only) return result;
     return run_side(trial, SXT_TEST_REFERENCE, steps, count);
 }
