@@ -62,7 +62,7 @@ Test(cache_file, round_trip) {
 Test(cache_file, frame_is_little_endian_and_documented) {
     uint8_t file[FILE_BYTES];
     make_file(file);
-    cr_expect_eq(memcmp(file, "SXTCACHE\1\0\0\0\x02\x10\0\0\x4c\x74\0\0\3\0\0\0\7\0\x40\6\0\0\0\0\1\2\3", 35), 0);
+    cr_expect_eq(memcmp(file, "SXTCACHE\2\0\0\0\x02\x10\0\0\x4c\x74\0\0\3\0\0\0\7\0\x40\6\0\0\0\0\1\2\3", 35), 0);
     cr_expect_eq(memcmp(file + 48, "\xef\xcd\xab\x89\x67\x45\x23\x01\x2c\1\0\0\0\0\0\0", 16), 0);
 }
 

@@ -1,7 +1,7 @@
 // The interface headers say the same to C and to GLSL: every struct of shaders/interface/ that a SPIR-V module lays
 // out in memory has the members and offsets of the C struct, and no block of push constants or params goes unchecked.
-#include <stdio.h>
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

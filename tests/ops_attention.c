@@ -131,14 +131,14 @@ static void run_random(uint64_t seed, form what) {
 
 Test(attention, random_shapes_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(1024);
+    const uint32_t cases = sxt_test_cases(768);
     for (uint32_t i = 0; i < cases; i++)
         run_random(first + i, PLAIN);
 }
 
 Test(attention, random_softcap_bias_alibi_and_sinks_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(256);
+    const uint32_t cases = sxt_test_cases(128);
     for (uint32_t i = 0; i < cases; i++)
         run_random(first + i, FEATURES);
 }
@@ -146,7 +146,7 @@ Test(attention, random_softcap_bias_alibi_and_sinks_match_the_reference) {
 // The reference runs on the dequantised values, so the bounds are those of f32 arithmetic as for any type.
 Test(attention, random_q8_0_keys_and_values_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(256);
+    const uint32_t cases = sxt_test_cases(128);
     for (uint32_t i = 0; i < cases; i++)
         run_random(first + i, BLOCKS);
 }
@@ -195,7 +195,7 @@ static void run_decode(uint64_t seed) {
 
 Test(attention, random_decode_over_long_caches_matches_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(64);
+    const uint32_t cases = sxt_test_cases(24);
     for (uint32_t i = 0; i < cases; i++)
         run_decode(first + i);
 }
@@ -298,9 +298,9 @@ Test(attention, nan_in_masked_keys_never_reaches_a_result) {
         bool causal;
         int32_t left;
     } rows[] = {
-        {1, 70, 0, 48, true, 20},   // decode with a window: the oldest keys
-        {16, 80, 0, 43, true, 20},  // a chunk with a window
-        {33, 90, 0, 36, false, 20}, // not causal
+        {1, 70, 0, 48, true, 20},    // decode with a window: the oldest keys
+        {16, 80, 0, 43, true, 20},   // a chunk with a window
+        {33, 90, 0, 36, false, 20},  // not causal
         {1, 700, 0, 398, true, 300}, // in splits
         {3, 701, 0, 396, true, 301}, // in splits, and rows see different keys
     };

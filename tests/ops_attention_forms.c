@@ -18,7 +18,7 @@ static void teardown(void) {
 TestSuite(attention_forms, .init = setup, .fini = teardown);
 
 // Cases that share what is compiled; and 36 of these have each kind of sequences with each type of keys.
-enum { GROUP = 16, FORMS = 36 };
+enum { GROUP = 12, FORMS = 36 };
 
 Test(attention_forms, random_forms_match_double_precision) {
     const uint64_t first = sxt_test_first_seed();

@@ -211,8 +211,8 @@ key_place find_key(place at, uint key) {
     return key_place(there ? uint(page) : 0u, key % params.page_rows, there);
 }
 
-// To be called once at the end by each invocation, after find_key. (An atomic in find_key itself, in a loop among all that
-// attention_prefill_software.comp keeps, took lavapipe's compiler 40 s.)
+// To be called once at the end by each invocation, after find_key: which stands in loops where an atomic would be a
+// branch among all that they keep.
 void report_pages() {
     if (PAGES && bad_page)
         atomicOr(SXT_AT(faults, 0), SXT_FAULT_BIT_INDEX);

@@ -19,6 +19,8 @@ static sxt_result check_fields(const sxt_device *device, sxt_attention_desc *d) 
                    d->split_keys, SPLIT_STEP);
     if ((int)d->kernel < 0 || d->kernel >= SXT_ATTENTION_KERNELS)
         SXT_REJECT(&device->logger, "%s: kernel is %d, and must be an sxt_attention_kernel", op, (int)d->kernel);
+    if (d->tile > 0 && d->kernel == SXT_ATTENTION_AUTO)
+        SXT_REJECT(&device->logger, "%s: tile is %u, and of which kernel `kernel` must say", op, d->tile);
     if (!d->windowed) d->window_left = d->window_right = -1;
     if (d->window_left < -1)
         SXT_REJECT(&device->logger, "%s: window_left is %d, and must be at least -1 (open)", op, d->window_left);

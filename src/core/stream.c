@@ -70,6 +70,21 @@ sxt_result sxt_measure_fma(sxt_device *device, double *out_flops) {
     return device->backend->measure_fma(device, out_flops);
 }
 
+sxt_result sxt_tune(sxt_device *device, sxt_op op, const void *desc, sxt_tuning *out_tuning) {
+    if (device == NULL) return SXT_ERROR_INVALID;
+    sxt_tuning unwanted;
+    if (out_tuning == NULL) out_tuning = &unwanted;
+    *out_tuning = (sxt_tuning){0};
+    sxt_any_desc resolved;
+    sxt_result result = sxt_op_resolve(device, op, desc, &resolved);
+    if (result != SXT_OK) return result;
+    if (device->backend->tune == NULL) {
+        sxt_log(&device->logger, SXT_LOG_ERROR, "sxt_tune: this device runs no kernels");
+        return SXT_ERROR_UNSUPPORTED;
+    }
+    return device->backend->tune(device, op, &resolved, out_tuning);
+}
+
 sxt_result sxt_statistics(sxt_device *device, sxt_op op, const void *desc, sxt_statistic *out_statistics,
                           uint32_t capacity, uint32_t *out_count) {
     if (device == NULL) return SXT_ERROR_INVALID;

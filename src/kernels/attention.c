@@ -13,14 +13,15 @@ static bool has_software(const sxt_caps *caps, const sxt_attention_desc *desc) {
 // more than 256 up to 40 s; the tile kernel 4 s, whatever the head. It is a seventh as fast.
 static bool compiles_too_long(const sxt_attention_desc *desc) {
     const double medium = 1 << 28; // operations: the tile kernel's 130 ms
-    uint32_t head = desc->q.shape[SXT_CHANNEL], v_head = desc->v.shape[SXT_CHANNEL], widest = head > v_head ? head : v_head;
+    uint32_t head = desc->q.shape[SXT_CHANNEL], v_head = desc->v.shape[SXT_CHANNEL],
+             widest = head > v_head ? head : v_head;
     // With a split that the caller chose, only what all calls on a cache have in common may decide.
     if (desc->split_keys > 0) return widest > 256;
     return (widest > 128 && sxt_attention_is_small(desc)) || (widest > 256 && sxt_attention_operations(desc) < medium);
 }
 
 static sxt_result plan_software(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan) {
-    if (compiles_too_long(desc)) return sxt_attention_plan_tile(caps, desc, plan);
+    if (desc->tile == 0 && compiles_too_long(desc)) return sxt_attention_plan_tile(caps, desc, plan);
     if (sxt_attention_plan_decode(caps, desc, plan)) return SXT_OK;
     return sxt_attention_plan_prefill(caps, desc, plan);
 }
@@ -34,12 +35,21 @@ static bool wants_matrix(const sxt_caps *caps, const sxt_attention_desc *desc) {
     return !caps->software && enough && sxt_attention_has_matrix(caps, desc);
 }
 
+// Whether the kernel has a tile of the number that was asked for.
+static bool has_tile(const sxt_attention_desc *desc) {
+    static const uint32_t counts[SXT_ATTENTION_KERNELS] = {[SXT_ATTENTION_TILE] = SXT_ATTENTION_TILE_TILES,
+                                                           [SXT_ATTENTION_SOFTWARE] = SXT_ATTENTION_SOFTWARE_TILES,
+                                                           [SXT_ATTENTION_MATRIX] = SXT_ATTENTION_MATRIX_TILES};
+    return desc->tile <= counts[desc->kernel];
+}
+
 sxt_result sxt_attention_plan(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *out_plan) {
     *out_plan = (sxt_plan){0};
     if (sxt_tensor_empty(&desc->o)) {
         sxt_plan_name(out_plan, "attention.none");
         return SXT_OK;
     }
+    if (!has_tile(desc)) return sxt_plan_unsupported(out_plan, "attention: the kernel has no tile %u", desc->tile);
     switch (desc->kernel) {
     case SXT_ATTENTION_TILE:
         return sxt_attention_plan_tile(caps, desc, out_plan);

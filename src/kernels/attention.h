@@ -74,6 +74,9 @@ uint32_t sxt_attention_choose_split(const sxt_caps *caps, const sxt_attention_de
 // Whether the device has matrix products for these types, and the call lets them be used.
 bool sxt_attention_has_matrix(const sxt_caps *caps, const sxt_attention_desc *desc);
 
+// Tiles that a kernel can be asked for by sxt_attention_desc.tile, from 1.
+enum { SXT_ATTENTION_TILE_TILES = 6, SXT_ATTENTION_SOFTWARE_TILES = 3, SXT_ATTENTION_MATRIX_TILES = 16 };
+
 // The kernels' planners: see their files. The first two are for drivers that run on the CPU; decode is for few queries
 // over many keys, and says by false that another kernel would do better.
 bool sxt_attention_plan_decode(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan);

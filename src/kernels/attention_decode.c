@@ -13,7 +13,8 @@ static bool multiples(uint32_t of, uint32_t base, const uint32_t stride[3]) {
 }
 
 // Units of four channels, and of eight of fp8, must be words of memory; q and o go by fours.
-static bool whole_units(const sxt_attention_desc *desc, const sxt_attention_frame *frame, const sxt_dispatch *dispatch) {
+static bool whole_units(const sxt_attention_desc *desc, const sxt_attention_frame *frame,
+                        const sxt_dispatch *dispatch) {
     const struct sxt_attention_push *push = &frame->push;
     uint32_t k_base = push->bases_main >> 8 & 0xff, v_base = push->bases_main >> 16 & 0xff;
     if (desc->k.type == SXT_TYPE_FP8_E4M3 && (!multiples(8, k_base, push->k_stride) || desc->k.shape[SXT_CHANNEL] % 8))
@@ -28,8 +29,12 @@ static bool whole_units(const sxt_attention_desc *desc, const sxt_attention_fram
 // longer code runs out of the CPU's caches for it.
 static uint32_t tile_rows(const sxt_caps *caps, const sxt_attention_desc *desc, uint64_t packed) {
     enum { MOST_ROWS = 8 };
-    const uint32_t most = caps->cpu_registers >= 32 ? 2304 : 1152;
-    const uint32_t products = sxt_attention_is_small(desc) ? 256 : most;
+    static const uint32_t sizes[SXT_ATTENTION_SOFTWARE_TILES] = {256, 1152, 2304};
+    const uint32_t size = desc->tile > 0                 ? desc->tile - 1
+                          : sxt_attention_is_small(desc) ? 0
+                          : caps->cpu_registers >= 32    ? 2
+                                                         : 1;
+    const uint32_t products = sizes[size];
     uint32_t channels = desc->q.shape[SXT_CHANNEL] + desc->v.shape[SXT_CHANNEL], rows = 1;
     while (rows < packed && rows < MOST_ROWS && 2 * rows * channels <= products)
         rows *= 2;
@@ -77,20 +82,19 @@ bool sxt_attention_plan_decode(const sxt_caps *caps, const sxt_attention_desc *d
         return false;
     }
     sxt_plan_name(plan, "attention.decode%s d%u rows %u splits %ux%u grid %ux%ux%u",
-                  spec[SXT_ATTENTION_SPEC_BOUNDED] ? ".bounded" : "", desc->q.shape[SXT_CHANNEL], rows, dispatch->groups[2], tiling.split_keys, dispatch->groups[0], dispatch->groups[1],
+                  spec[SXT_ATTENTION_SPEC_BOUNDED] ? ".bounded" : "", desc->q.shape[SXT_CHANNEL], rows,
+                  dispatch->groups[2], tiling.split_keys, dispatch->groups[0], dispatch->groups[1],
                   dispatch->groups[2]);
     return true;
 }
 
 // Of the call's tensors the merge has those that end a row, and those that give lengths.
 static void bind_merge(const sxt_caps *caps, const sxt_attention_desc *desc, const sxt_dispatch *split,
-                             sxt_dispatch *merge) {
+                       sxt_dispatch *merge) {
     const sxt_tensor *lengths = sxt_tensor_present(&desc->cu_seqlens_k) ? &desc->cu_seqlens_k : &desc->kv_lengths;
     const sxt_tensor *const tensors[SXT_ATTENTION_FAULTS] = {
-        [SXT_ATTENTION_O] = &desc->o,
-        [SXT_ATTENTION_LSE] = &desc->lse,
-        [SXT_ATTENTION_SINKS] = &desc->sinks,
-        [SXT_ATTENTION_CU_Q] = &desc->cu_seqlens_q,
+        [SXT_ATTENTION_O] = &desc->o,         [SXT_ATTENTION_LSE] = &desc->lse,
+        [SXT_ATTENTION_SINKS] = &desc->sinks, [SXT_ATTENTION_CU_Q] = &desc->cu_seqlens_q,
         [SXT_ATTENTION_K_LENGTHS] = lengths,
     };
     for (int i = 0; i < SXT_ATTENTION_FAULTS; i++) {

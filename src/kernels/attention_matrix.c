@@ -36,9 +36,9 @@ bool sxt_attention_has_matrix(const sxt_caps *caps, const sxt_attention_desc *de
 
 typedef struct matrix_tile {
     uint32_t m, n, k;
-    uint32_t head, v_head; // channels, padded
+    uint32_t head, v_head;     // channels, padded
     uint32_t k_chunk, v_chunk; // of these, staged at a time
-    uint32_t lanes;        // of a subgroup
+    uint32_t lanes;            // of a subgroup
     uint32_t rows, keys;
     uint32_t row_groups, column_groups; // subgroups
     bool held_q, turned_v, ahead;       // see interface/attention_matrix.h
@@ -91,7 +91,8 @@ static bool fits(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t 
     uint32_t own_octets = tile->rows / tile->row_groups * (tile->keys / 8 + 1);
     return threads_of(tile) <= caps->max_invocations && threads_of(tile) <= caps->max_group_size_x &&
            tile->keys % (tile->n * tile->column_groups) == 0 && tile->rows % (tile->m * tile->row_groups) == 0 &&
-           own_octets * 4 >= tile->m * tile->n && (!tile->held_q || tile->k_chunk == tile->head) && shared_bytes(desc, tile) <= caps->shared_bytes;
+           own_octets * 4 >= tile->m * tile->n && (!tile->held_q || tile->k_chunk == tile->head) &&
+           shared_bytes(desc, tile) <= caps->shared_bytes;
 }
 
 // AMD's units do twice the work with subgroups of 64 for the same operands; Intel's drivers want the smallest there are.
@@ -113,62 +114,71 @@ typedef struct tile_choice {
 
 enum { WHOLE = 576 };
 
-// Sizes that AMD's compiler (RADV, navi31: 256 registers) makes without spills, with four subgroups to a SIMD or more:
-// see tools/radv_report.sh. The output of 16 rows of 128 channels, and their queries, are half of its registers.
-static const tile_choice small_tiles[] = {
-    {64, 64, 32, 4, 1, WHOLE, true, true},  {128, 64, 32, 4, 1, WHOLE, true, false}, {128, 64, 32, 4, 2, WHOLE, false, true},
-    {256, 64, 32, 4, 2, 128, false, true},  {256, 32, 32, 2, 2, 128, false, true},   {576, 16, 64, 1, 4, 64, false, true},
+// All tiles, by the devices that they are meant for.
+static const tile_choice tiles[] = {
+    // AMD and others: sizes that AMD's compiler (RADV, navi31: 256 registers) makes without spills, with four subgroups to
+    // a SIMD or more: see tools/radv_report.sh. The output of 16 rows of 128 channels, and their queries, are half of its
+    // registers.
+    {64, 64, 32, 4, 1, WHOLE, true, true},
+    {128, 64, 32, 4, 1, WHOLE, true, false},
+    {128, 64, 32, 4, 2, WHOLE, false, true},
+    {256, 64, 32, 4, 2, 128, false, true},
+    {256, 32, 32, 2, 2, 128, false, true},
+    {576, 16, 64, 1, 4, 64, false, true},
     {576, 16, 32, 1, 2, 64, false, true},
-};
-
-// NVIDIA's subgroups have as many registers, and hold operands in half of them: more is fetched ahead. 48 KiB of shared
-// memory. Not measured yet.
-static const tile_choice large_tiles[] = {
-    {128, 64, 64, 4, 1, WHOLE, true, false}, {128, 64, 32, 4, 2, WHOLE, false, true}, {256, 32, 32, 2, 2, 128, false, true},
-    {576, 16, 64, 1, 4, 64, false, true},    {576, 16, 32, 1, 2, 64, false, true},
-};
-
-// For drivers on the CPU, which take as many seconds to compile a subgroup's part as it has matrices.
-static const tile_choice software_tiles[] = {
+    // NVIDIA, whose subgroups have as many registers, and hold operands in half of them: more is fetched ahead. 48 KiB of
+    // shared memory. Not measured yet.
+    {128, 64, 64, 4, 1, WHOLE, true, false},
+    {128, 64, 32, 4, 2, WHOLE, false, true},
+    {256, 32, 32, 2, 2, 128, false, true},
+    {576, 16, 64, 1, 4, 64, false, true},
+    {576, 16, 32, 1, 2, 64, false, true},
+    // Drivers on the CPU, which take as many seconds to compile a subgroup's part as it has matrices.
     {128, 16, 32, 2, 4, 32, true, true},
     {576, 16, 32, 2, 4, 64, false, true},
     {576, 8, 32, 1, 4, 64, false, true},
     {576, 16, 32, 1, 1, 64, false, true},
 };
+enum { OTHER_TILES = 0, NVIDIA_TILES = 7, SOFTWARE_TILES = 12, ALL_TILES = sizeof tiles / sizeof tiles[0] };
+_Static_assert((int)ALL_TILES == (int)SXT_ATTENTION_MATRIX_TILES, "as many as can be asked for");
 
-static bool try_tile(const sxt_caps *caps, const sxt_attention_desc *desc, const tile_choice *choice, matrix_tile *tile) {
-    enum { FEW_ROWS = 16 };
-    bool extras = desc->softcap > 0 || sxt_tensor_present(&desc->bias) || sxt_tensor_present(&desc->alibi_slopes) ||
-                  sxt_tensor_present(&desc->mask) || sxt_tensor_present(&desc->block_table);
-    uint32_t channels = larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL]);
-    bool few = sxt_attention_packed_rows(desc) <= FEW_ROWS;
-    // With a split that the caller chose, the order of sums must not depend on the number of queries: what decides it is
-    // the same for few rows and for many.
-    bool invariant = caps->software || (choice->keys == 32 && choice->column_groups == 2);
-    if (desc->split_keys > 0 && !invariant) return false;
-    if (channels > choice->most_channels || (extras && !choice->extras) || (few && choice->rows > FEW_ROWS))
-        return false;
+static bool take_tile(const sxt_caps *caps, const sxt_attention_desc *desc, const tile_choice *choice,
+                      matrix_tile *tile) {
     tile->rows = choice->rows;
     tile->keys = choice->keys;
     tile->row_groups = choice->row_groups;
     tile->column_groups = choice->column_groups;
     tile->held_q = choice->held_q;
-    return fits(caps, desc, choice->chunk, tile);
+    return larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL]) <= choice->most_channels &&
+           fits(caps, desc, choice->chunk, tile);
+}
+
+static bool try_tile(const sxt_caps *caps, const sxt_attention_desc *desc, const tile_choice *choice,
+                     matrix_tile *tile) {
+    enum { FEW_ROWS = 16 };
+    bool extras = desc->softcap > 0 || sxt_tensor_present(&desc->bias) || sxt_tensor_present(&desc->alibi_slopes) ||
+                  sxt_tensor_present(&desc->mask) || sxt_tensor_present(&desc->block_table);
+    bool few = sxt_attention_packed_rows(desc) <= FEW_ROWS;
+    // With a split that the caller chose, the order of sums must not depend on the number of queries: what decides it is
+    // the same for few rows and for many.
+    bool invariant = caps->software || (choice->keys == 32 && choice->column_groups == 2);
+    if (desc->split_keys > 0 && !invariant) return false;
+    if ((extras && !choice->extras) || (few && choice->rows > FEW_ROWS)) return false;
+    return take_tile(caps, desc, choice, tile);
 }
 
 static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, matrix_tile *tile) {
     enum { VENDOR_NVIDIA = 0x10de };
     const bool nvidia = caps->vendor_id == VENDOR_NVIDIA;
-    const tile_choice *choices = caps->software ? software_tiles : nvidia ? large_tiles : small_tiles;
-    const size_t count = caps->software ? sizeof software_tiles / sizeof *choices
-                         : nvidia       ? sizeof large_tiles / sizeof *choices
-                                        : sizeof small_tiles / sizeof *choices;
+    const int first = caps->software ? SOFTWARE_TILES : nvidia ? NVIDIA_TILES : OTHER_TILES;
+    const int end = caps->software ? ALL_TILES : nvidia ? SOFTWARE_TILES : NVIDIA_TILES;
     tile->lanes = lanes_of(caps);
     // NVIDIA's loads turn matrices on their way out of shared memory; others take 16 bits at a time.
     tile->turned_v = !nvidia;
     tile->ahead = nvidia;
-    for (size_t i = 0; i < count; i++)
-        if (try_tile(caps, desc, &choices[i], tile)) return true;
+    if (desc->tile > 0) return take_tile(caps, desc, &tiles[desc->tile - 1], tile);
+    for (int i = first; i < end; i++)
+        if (try_tile(caps, desc, &tiles[i], tile)) return true;
     return false;
 }
 

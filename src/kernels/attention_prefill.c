@@ -39,10 +39,13 @@ static uint32_t times(uint32_t value, uint32_t divisor) {
 // trip keeps: fewer still.
 static prefill_shape full_shape(const sxt_caps *caps, const sxt_attention_desc *desc) {
     const bool many = caps->cpu_registers >= 32;
-    const bool terms = desc->softcap > 0 || sxt_tensor_present(&desc->bias) || sxt_tensor_present(&desc->alibi_slopes) ||
-                       sxt_tensor_present(&desc->mask);
-    const uint32_t lanes = caps->subgroup_size, most_lane_rows = many ? 4 : 2;
-    const uint32_t products = terms ? 256 : many ? 1024 : 512;
+    const bool terms = desc->softcap > 0 || sxt_tensor_present(&desc->bias) ||
+                       sxt_tensor_present(&desc->alibi_slopes) || sxt_tensor_present(&desc->mask);
+    static const struct {
+        uint32_t products, lane_rows;
+    } sizes[SXT_ATTENTION_SOFTWARE_TILES] = {{256, 1}, {512, 2}, {1024, 4}};
+    const uint32_t size = desc->tile > 0 ? desc->tile - 1 : terms ? 0 : many ? 2 : 1;
+    const uint32_t lanes = caps->subgroup_size, products = sizes[size].products, most_lane_rows = sizes[size].lane_rows;
     uint32_t head = desc->q.shape[SXT_CHANNEL], v_head = desc->v.shape[SXT_CHANNEL];
     uint64_t packed = sxt_attention_packed_rows(desc);
     prefill_shape shape = {.head = head, .v_head = v_head, .lane_rows = 1};
@@ -65,7 +68,7 @@ static prefill_shape small_shape(const sxt_attention_desc *desc) {
 }
 
 static prefill_shape choose_shape(const sxt_caps *caps, const sxt_attention_desc *desc) {
-    return sxt_attention_is_small(desc) ? small_shape(desc) : full_shape(caps, desc);
+    return desc->tile == 0 && sxt_attention_is_small(desc) ? small_shape(desc) : full_shape(caps, desc);
 }
 
 static void specialise(const prefill_shape *shape, const sxt_attention_desc *desc, bool split, sxt_dispatch *dispatch) {

@@ -66,6 +66,22 @@ static tile_limits limits_of(const sxt_caps *caps, const sxt_attention_desc *des
     return limits;
 }
 
+// Whether the tile's queries fit, whole or in chunks.
+static bool fits(const sxt_attention_desc *desc, uint32_t bytes, tile_shape *shape) {
+    shape->whole_q = true;
+    if (shared_bytes(desc, shape) <= bytes) return true;
+    shape->whole_q = false;
+    return shared_bytes(desc, shape) <= bytes;
+}
+
+// Tile n of the caller's choice: 8, 16 or 32 rows, each with 32 or 64 keys.
+static bool take_tile(const sxt_caps *caps, const sxt_attention_desc *desc, tile_shape *shape) {
+    shape->rows = 8u << (desc->tile - 1) / 2;
+    shape->keys = 32u << (desc->tile - 1) % 2;
+    share_output(desc, shape);
+    return fits(desc, caps->shared_bytes, shape);
+}
+
 // As many rows as there are, then as many keys as fit. Q is read anew for each tile of keys where all of it would not
 // fit. Of the smallest tile the widest heads have more outputs than they should.
 static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, tile_shape *shape) {
@@ -73,6 +89,7 @@ static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, ti
     const uint32_t least_rows = SXT_ATTENTION_ROW_GROUPS;
     const uint64_t packed = sxt_attention_packed_rows(desc);
     shape->head = padded_head(desc->q.shape[SXT_CHANNEL]);
+    if (desc->tile > 0) return take_tile(caps, desc, shape);
     for (shape->rows = limits.rows; shape->rows >= least_rows; shape->rows /= 2) {
         if (shape->rows / 2 >= packed && shape->rows > least_rows) continue;
         share_output(desc, shape);
@@ -139,7 +156,8 @@ sxt_result sxt_attention_plan_tile(const sxt_caps *caps, const sxt_attention_des
     spec[SXT_ATTENTION_SPEC_OUT_QUADS] = shape.out_quads;
     spec[SXT_ATTENTION_SPEC_WHOLE_Q] = shape.whole_q;
     dispatch->spec_count = SXT_ATTENTION_TILE_SPEC_COUNT;
-    const sxt_attention_tiling tiling = {.rows = shape.rows, .split_keys = sxt_attention_choose_split(caps, desc, shape.rows)};
+    const sxt_attention_tiling tiling = {.rows = shape.rows,
+                                         .split_keys = sxt_attention_choose_split(caps, desc, shape.rows)};
     result = sxt_attention_lay_out(caps, desc, &tiling, &frame, plan);
     if (result == SXT_OK) name_plan(&shape, tiling.split_keys, plan);
     return result;

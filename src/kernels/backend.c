@@ -1,4 +1,5 @@
 #include "kernels/kernels.h"
+#include "kernels/tune.h"
 
 #include "vulkan/vulkan.h"
 
@@ -22,6 +23,12 @@ static const plan_fn planners[SXT_OP_COUNT] = {
 
 sxt_result sxt_plan_make(const sxt_device *device, sxt_op op, const void *desc, sxt_plan *out_plan) {
     assert((unsigned)op < SXT_OP_COUNT);
+    sxt_attention_desc tuned;
+    if (op == SXT_OP_ATTENTION) {
+        tuned = *(const sxt_attention_desc *)desc;
+        sxt_tune_apply(device, &tuned);
+        desc = &tuned;
+    }
     sxt_result result = planners[op](&device->info.caps, desc, out_plan);
     if (result == SXT_ERROR_UNSUPPORTED)
         sxt_log(&device->logger, SXT_LOG_ERROR, "%s: %s", sxt_op_name(op), out_plan->variant);
@@ -83,5 +90,6 @@ const sxt_backend sxt_vulkan_backend = {
     .scratch_size = sxt_plan_scratch_size,
     .describe = sxt_plan_describe,
     .measure_fma = sxt_vulkan_measure_fma,
+    .tune = sxt_plan_tune,
     .statistics = statistics,
 };

@@ -133,7 +133,8 @@ static uint32_t smaller(uint32_t a, uint32_t b) {
 }
 
 bool sxt_plan_by_address(const sxt_caps *caps) {
-    return caps->software && caps->buffer_address && caps->storage16 && caps->subgroup_arithmetic && caps->subgroup_shuffle;
+    return caps->software && caps->buffer_address && caps->storage16 && caps->subgroup_arithmetic &&
+           caps->subgroup_shuffle;
 }
 
 uint32_t sxt_plan_group(const sxt_caps *caps) {

@@ -2,7 +2,7 @@
 //
 // Little-endian: 8 bytes of magic, u32 format version, u32 vendor, u32 device, u32 driver id, u32 driver version,
 // u32 0, 16 bytes of pipelineCacheUUID, u64 hash of all shaders, u64 payload length, u64 hash of the frame before and
-// of the payload, payload. Drivers check little of what they are given (a corrupt cache has crashed them: Vulkan-Docs
+// of the payload, payload: choices (see choices.c), and then the driver's data. Drivers check little of what they are given (a corrupt cache has crashed them: Vulkan-Docs
 // issue 2516), so nothing reaches them that was not written by this code for the same driver and shaders.
 #ifndef SXT_VULKAN_CACHE_FILE_H
 #define SXT_VULKAN_CACHE_FILE_H
@@ -11,7 +11,7 @@
 
 #include "core/device.h"
 
-enum { SXT_CACHE_VERSION = 1, SXT_CACHE_HEADER_BYTES = 72, SXT_CACHE_UUID_BYTES = 16 };
+enum { SXT_CACHE_VERSION = 2, SXT_CACHE_HEADER_BYTES = 72, SXT_CACHE_UUID_BYTES = 16 };
 
 typedef struct sxt_cache_identity {
     uint32_t vendor_id, device_id, driver_id, driver_version;

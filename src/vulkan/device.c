@@ -147,6 +147,7 @@ sxt_result sxt_vulkan_open_through(PFN_vkGetInstanceProcAddr get_proc, const sxt
     device->process = getpid();
     pthread_mutex_init(&device->queue_lock, NULL);
     pthread_mutex_init(&device->graveyard_lock, NULL);
+    pthread_mutex_init(&device->choices.lock, NULL);
     pthread_mutex_init(&device->tables_lock, NULL);
     pthread_mutex_init(&device->transfer.lock, NULL);
     pthread_mutex_init(&device->pipelines.lock, NULL);
@@ -202,6 +203,7 @@ void sxt_vulkan_close(sxt_device *base) {
     pthread_mutex_destroy(&device->pipelines.lock);
     pthread_mutex_destroy(&device->transfer.lock);
     pthread_mutex_destroy(&device->tables_lock);
+    pthread_mutex_destroy(&device->choices.lock);
     pthread_mutex_destroy(&device->graveyard_lock);
     pthread_mutex_destroy(&device->queue_lock);
     free(device);

@@ -159,6 +159,25 @@ sxt_result sxt_vulkan_device_fail(sxt_vulkan_device *device, const char *call, V
         }                                                                                                              \
     } while (0)
 
+// ── Choices (choices.c) ──
+
+enum { SXT_VULKAN_CHOICES = 512 };
+
+typedef struct sxt_vulkan_choices {
+    pthread_mutex_t lock; // guards the rest
+    uint32_t count, next; // `next`: the row to be written once all are taken
+    struct {
+        uint64_t key;
+        uint32_t value;
+    } rows[SXT_VULKAN_CHOICES];
+} sxt_vulkan_choices;
+
+// Takes the choices at the start of a cache file's payload; returns their length, 0 if they are damaged.
+size_t sxt_vulkan_choices_load(sxt_vulkan_choices *choices, const uint8_t *payload, size_t bytes);
+
+// Writes them, if `out_payload` is not NULL; returns their length.
+size_t sxt_vulkan_choices_save(sxt_vulkan_choices *choices, uint8_t *out_payload);
+
 // ── Pipelines (pipeline.c) ──
 
 typedef struct sxt_vulkan_pipeline sxt_vulkan_pipeline;
@@ -317,6 +336,7 @@ struct sxt_vulkan_device {
     sxt_buffer *faults;      // of all work: where atomics are fast, which may not be where the host can see
     sxt_buffer *faults_seen; // the host's copy
 
+    sxt_vulkan_choices choices;
     pthread_mutex_t tables_lock;
     sxt_vulkan_table *tables;
 

@@ -25,21 +25,24 @@ static sxt_cache_identity cache_identity(const sxt_vulkan_device *device) {
 sxt_result sxt_vulkan_pipelines_init(sxt_vulkan_device *device, const char *cache_path) {
     sxt_vulkan_pipelines *pipelines = &device->pipelines;
     sxt_result result = SXT_OK;
-    void *loaded = NULL;
-    size_t loaded_bytes = 0;
+    uint8_t *loaded = NULL, *data = NULL;
+    size_t loaded_bytes = 0, data_bytes = 0;
     if (cache_path != NULL) {
         pipelines->cache_path = strdup(cache_path);
         if (pipelines->cache_path == NULL) return SXT_ERROR_OUT_OF_MEMORY;
         const sxt_cache_identity identity = cache_identity(device);
         loaded = sxt_cache_read(&device->base.logger, cache_path, &identity, &loaded_bytes);
         pipelines->cache_loaded_hash = sxt_hash(SXT_HASH_START, loaded, loaded_bytes);
+        const size_t choices_bytes = sxt_vulkan_choices_load(&device->choices, loaded, loaded_bytes);
+        data_bytes = choices_bytes > 0 ? loaded_bytes - choices_bytes : 0;
+        if (data_bytes > 0) data = loaded + choices_bytes;
     }
     VkPipelineCacheCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
-        .initialDataSize = loaded_bytes,
-        .pInitialData = loaded,
+        .initialDataSize = data_bytes,
+        .pInitialData = data,
     };
-    if (loaded != NULL && device->vk.vkCreatePipelineCache(device->handle, &info, NULL, &pipelines->cache) < 0) {
+    if (data != NULL && device->vk.vkCreatePipelineCache(device->handle, &info, NULL, &pipelines->cache) < 0) {
         sxt_log(&device->base.logger, SXT_LOG_WARNING, "pipeline cache %s ignored, and rebuilt: the driver refuses it",
                 cache_path);
         pipelines->cache = VK_NULL_HANDLE;
@@ -58,10 +61,14 @@ static void write_cache(sxt_vulkan_device *device) {
     const sxt_vulkan_pipelines *pipelines = &device->pipelines;
     if (pipelines->cache_path == NULL || atomic_load(&device->lost)) return;
     size_t bytes = 0;
-    void *data = NULL;
+    uint8_t *data = NULL;
+    const size_t choices_bytes = sxt_vulkan_choices_save(&device->choices, NULL);
     VkResult vk = device->vk.vkGetPipelineCacheData(device->handle, pipelines->cache, &bytes, NULL);
-    if (vk >= 0 && bytes > 0 && (data = malloc(bytes)) != NULL)
-        vk = device->vk.vkGetPipelineCacheData(device->handle, pipelines->cache, &bytes, data);
+    if (vk >= 0 && bytes > 0 && (data = malloc(choices_bytes + bytes)) != NULL) {
+        sxt_vulkan_choices_save(&device->choices, data);
+        vk = device->vk.vkGetPipelineCacheData(device->handle, pipelines->cache, &bytes, data + choices_bytes);
+        bytes += choices_bytes;
+    }
     if (vk != VK_SUCCESS) {
         sxt_log(&device->base.logger, SXT_LOG_WARNING, "pipeline cache %s not written: %s from vkGetPipelineCacheData",
                 pipelines->cache_path, sxt_vulkan_result_name(vk));

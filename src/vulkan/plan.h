@@ -27,8 +27,8 @@ typedef enum sxt_binding_kind {
 
 typedef struct sxt_binding {
     sxt_binding_kind kind;
-    bool written;        // else only read
-    sxt_buffer *buffer;  // of BUFFER
+    bool written;           // else only read
+    sxt_buffer *buffer;     // of BUFFER
     uint64_t offset, bytes; // offset a multiple of storage_align, bytes ≤ storage_range: the bound range
     uint64_t hazard_offset, hazard_bytes; // what is really touched: hazards are tracked by this
 } sxt_binding;
@@ -61,12 +61,12 @@ typedef struct sxt_dispatch {
 } sxt_dispatch;
 
 typedef struct sxt_plan {
-    char variant[96]; // for logs: kernel and geometry
+    char variant[96];        // for logs: kernel and geometry
     uint32_t dispatch_count; // 0: nothing to do
     // With more than one part all dispatches are recorded, in order, once for each; the first word of their push
     // constants is the part's number.
     uint32_t parts;
-    uint64_t scratch_bytes;  // of device memory, beside the tensors
+    uint64_t scratch_bytes; // of device memory, beside the tensors
     sxt_dispatch dispatches[SXT_MAX_DISPATCHES];
     sxt_table table;
 } sxt_plan;

@@ -34,6 +34,11 @@ sxt_result sxt_vulkan_stream_elapsed(sxt_stream *stream, uint32_t from, uint32_t
 // Records a plan: pipelines, table, descriptors, barriers, dispatches. All or nothing.
 sxt_result sxt_vulkan_stream_run(sxt_stream *stream, const sxt_plan *plan);
 
+// What was found to be best for calls that are alike by a key: kept with the device and in its cache file. `put` with no
+// room left forgets the oldest. Thread-safe.
+bool sxt_vulkan_choice_get(const sxt_device *device, uint64_t key, uint32_t *out_value);
+void sxt_vulkan_choice_put(sxt_device *device, uint64_t key, uint32_t value);
+
 // Creates the pipelines and the table of a plan, and makes the driver compile them for good.
 sxt_result sxt_vulkan_prepare(sxt_device *device, const sxt_plan *plan);
 

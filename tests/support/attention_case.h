@@ -21,7 +21,7 @@ typedef struct sxt_test_form {
     sxt_type q, k, v, o;
     uint32_t dim, v_dim; // channels of a head
     uint32_t split_keys;
-    bool latent;   // v is the first channels of k, as in MLA
+    bool latent; // v is the first channels of k, as in MLA
     bool mask, bias, alibi, softcap, bounded;
     sxt_test_layout layout;
     bool hostile; // lengths, offsets and pages may be anything

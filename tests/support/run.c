@@ -1,6 +1,3 @@
-#include <time.h>
-#include <stdlib.h>
-#include <stdio.h>
 // The part of a trial that runs descriptions and looks at memory afterwards.
 #include <criterion/criterion.h>
 #include <stddef.h>
@@ -125,7 +122,7 @@ sxt_type sxt_test_products(const sxt_test_trial *trial, const sxt_attention_desc
 }
 
 // Copies a description for one side: the same tensors in that device's buffers.
-static void translate(sxt_test_trial *trial, sxt_test_side side, const sxt_test_step *step, sxt_any_desc *out_desc) {
+void sxt_test_translate(sxt_test_trial *trial, sxt_test_side side, const sxt_test_step *step, sxt_any_desc *out_desc) {
     memcpy(out_desc, step->desc, ops[step->op].bytes);
     for (uint32_t i = 0; i < ops[step->op].field_count; i++) {
         sxt_tensor *tensor = (sxt_tensor *)((char *)out_desc + ops[step->op].fields[i].offset);
@@ -162,7 +159,7 @@ static sxt_result run_side(sxt_test_trial *trial, sxt_test_side side, const sxt_
     }
     for (uint32_t i = 0; i < count && result == SXT_OK; i++) {
         sxt_any_desc desc;
-        translate(trial, side, &steps[i], &desc);
+        sxt_test_translate(trial, side, &steps[i], &desc);
         result = record(stream, steps[i].op, &desc);
     }
     if (result == SXT_ERROR_UNSUPPORTED) {
@@ -212,11 +209,7 @@ sxt_result sxt_test_record(sxt_test_trial *trial, sxt_stream *stream, sxt_op op,
 sxt_result sxt_test_run(sxt_test_trial *trial, const sxt_test_step *steps, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
         mark_outputs(trial, &steps[i]);
-    struct timespec t0_, t1_; clock_gettime(CLOCK_MONOTONIC, &t0_);
     const sxt_result result = run_side(trial, SXT_TEST_DEVICE, steps, count);
-    clock_gettime(CLOCK_MONOTONIC, &t1_);
-    if (getenv("SXT_TT")) { char v_[128] = ""; if (steps[0].op == SXT_OP_ATTENTION) sxt_test_describe(trial, steps[0].desc, v_, sizeof v_);
-        FILE *f_ = fopen(getenv("SXT_TT"), "a"); fprintf(f_, "%.3f %s\n", (t1_.tv_sec - t0_.tv_sec) + 1e-9 * (t1_.tv_nsec - t0_.tv_nsec), v_); fclose(f_); }
     if (result != SXT_OK || trial->device_only) return result;
     return run_side(trial, SXT_TEST_REFERENCE, steps, count);
 }

@@ -7,6 +7,7 @@
 #ifndef SXT_TESTS_SUPPORT_TRIAL_H
 #define SXT_TESTS_SUPPORT_TRIAL_H
 
+#include "core/op.h"
 #include "support/device.h"
 #include "support/random.h"
 
@@ -57,7 +58,8 @@ typedef struct sxt_test_trial {
     bool partial;     // what is run may leave elements of its outputs as they were: the test knows which
     uint32_t block_count;
     sxt_test_block blocks[SXT_TEST_BLOCKS];
-    uint32_t faults[2]; // of the last run, by side: what sxt_device_faults says, which forgets all that was before a run
+    uint32_t
+        faults[2];     // of the last run, by side: what sxt_device_faults says, which forgets all that was before a run
     char what[768];    // what is run, for messages
     char problem[512]; // what the last check found
 } sxt_test_trial;
@@ -129,6 +131,9 @@ sxt_result sxt_test_run(sxt_test_trial *trial, const sxt_test_step *steps, uint3
 // fails the test too. Faults must be the reference's, but for attention, whose kernels may look at pages that no query
 // sees.
 void sxt_test_run_op(sxt_test_trial *trial, sxt_op op, const void *desc);
+
+// A step's description with the buffers of one side.
+void sxt_test_translate(sxt_test_trial *trial, sxt_test_side side, const sxt_test_step *step, sxt_any_desc *out_desc);
 
 // The pieces of sxt_test_run, for tests that record on streams of their own, on the device alone: write all memory,
 // record, then read all memory once the work is done. What sxt_test_record records counts as run for

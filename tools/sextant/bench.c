@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILTER, KERNEL, JSON, HTML, MIN_TIME, LIST };
+enum { FILTER, KERNEL, CACHE, JSON, HTML, MIN_TIME, LIST };
 enum { MAX_RUNS = 2000, LEAST_RUNS = 3, LONGEST_BATCH = SXT_MAX_TIMESTAMPS / 2 };
 
 typedef struct samples {
@@ -255,7 +255,7 @@ static int run(const sxt_args *args) {
     if (args->value[LIST]) return list_cases(&b);
     b.results = calloc((size_t)sxt_bench_case_count, sizeof *b.results);
     if (!b.results) return sxt_fail(SXT_EXIT_NO_DEVICE, "bench: out of memory");
-    int exit_code = sxt_session_open(args, &b.session);
+    int exit_code = sxt_session_open_cached(args, args->value[CACHE], &b.session);
     b.report = (sxt_bench_report){.device = b.session.info, .results = b.results};
     if (exit_code == SXT_EXIT_DONE) exit_code = time_into_files(&b);
     sxt_session_close(&b.session);
@@ -284,10 +284,12 @@ const sxt_command sxt_bench_command = {
     .options =
         {
             [FILTER] = {0, "filter", "SUBSTR", false, "only cases with this in their name"},
-            [KERNEL] = {0, "kernel", "NAME", false, "of attention: tile, software or matrix; default: the device's choice"},
+            [KERNEL] = {0, "kernel", "NAME", false,
+                        "of attention: tile, software or matrix; default: the device's choice"},
             [JSON] = {0, "json", "FILE", false, "also write the results there as JSON"},
             [HTML] = {0, "html", "FILE", false, "also write them there as a page with bars"},
             [MIN_TIME] = {0, "min-time", "S", false, "seconds to spend on each case (default 0.5)"},
+            [CACHE] = {0, "cache", "FILE", false, "pipeline-cache file, with what `sextant tune` found"},
             [LIST] = {0, "list", NULL, false, "print the names of the cases, and end"},
         },
     .run = run,

@@ -5,8 +5,8 @@
 #include <string.h>
 
 static const sxt_command *const commands[] = {
-    &sxt_demo_command, &sxt_devices_command, &sxt_run_command, &sxt_verify_command, &sxt_bench_command,
-    &sxt_shaders_command,
+    &sxt_demo_command,  &sxt_devices_command, &sxt_run_command,     &sxt_verify_command,
+    &sxt_bench_command, &sxt_tune_command,    &sxt_shaders_command,
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 
@@ -35,8 +35,9 @@ static int run_command(int argc, char **argv) {
         if (!sxt_args_parse(commands[i], argc - 1, argv + 1, &args, &exit_code)) return exit_code;
         return commands[i]->run(&args);
     }
-    return sxt_fail(SXT_EXIT_BAD_INPUT,
-                    "no such command: '%.100s' (demo, devices, run, verify, bench or shaders; see `sextant --help`)", wanted);
+    return sxt_fail(
+        SXT_EXIT_BAD_INPUT,
+        "no such command: '%.100s' (demo, devices, run, verify, bench, tune or shaders; see `sextant --help`)", wanted);
 }
 
 int main(int argc, char **argv) {

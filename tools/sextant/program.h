@@ -49,7 +49,7 @@ struct sxt_args {
 };
 
 extern const sxt_command sxt_demo_command, sxt_devices_command, sxt_run_command, sxt_verify_command, sxt_bench_command,
-    sxt_shaders_command;
+    sxt_tune_command, sxt_shaders_command;
 
 // Parses argv[1…] for a command; argv[0] is skipped. True: go on. False: end with `*out_exit` (help, or bad usage).
 bool sxt_args_parse(const sxt_command *command, int argc, char **argv, sxt_args *out_args, int *out_exit);
@@ -89,6 +89,7 @@ sxt_device_params sxt_session_params(const sxt_args *args, sxt_session *session)
 
 // Opens the device that the command line asks for. 0, or the exit code after a message.
 int sxt_session_open(const sxt_args *args, sxt_session *out_session);
+int sxt_session_open_cached(const sxt_args *args, const char *cache_path, sxt_session *out_session); // NULL: no file
 int sxt_session_open_reference(const sxt_args *args, sxt_session *out_session);
 void sxt_session_close(sxt_session *session);
 

@@ -68,7 +68,12 @@ static int open_session(const sxt_device_params *params, sxt_session *session) {
 }
 
 int sxt_session_open(const sxt_args *args, sxt_session *out_session) {
+    return sxt_session_open_cached(args, NULL, out_session);
+}
+
+int sxt_session_open_cached(const sxt_args *args, const char *cache_path, sxt_session *out_session) {
     sxt_device_params params = sxt_session_params(args, out_session);
+    params.cache_path = cache_path;
     return open_session(&params, out_session);
 }
 
