@@ -8,7 +8,8 @@
 //
 // Which element of a matrix a lane holds is the driver's affair, but the same for all matrices of a type: a matrix that
 // is loaded from a table of its places tells each lane the row and the column of each of its elements. So masks, bias
-// and the like need no way through memory either.
+// and the like need no way through memory either. SXT_MATRIX2=1 asks VK_NV_cooperative_matrix2 instead: operations by
+// element know the place, and reductions find a row's largest score and its sum.
 //
 // Softmax. Weights are 2^(s·log2(e) − offset), with an offset for each row that falls out in the end. With BOUNDED it is
 // the bound's. Else it is raised when a weight would pass 2^TOP, to where the row's largest weight is 2^START: seldom
@@ -27,6 +28,9 @@
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #if SXT_BFLOAT16
 #extension GL_EXT_bfloat16 : require
+#endif
+#if SXT_MATRIX2
+#extension GL_NV_cooperative_matrix2 : require
 #endif
 #include "lib/features.glsl"
 #include "lib/attention.glsl"
@@ -225,141 +229,7 @@ void load_queries() {
     }
 }
 
-// ── Keys and values of a tile ──
-
-// A thread's n-th fetch, as row and column of a table of so many columns.
-uvec2 slot_of(uint n, uint columns) {
-    if (THREADS % columns == 0)
-        return uvec2(thread / columns + n * (THREADS / columns), thread % columns);
-    uint slot = thread + n * THREADS;
-    return uvec2(slot / columns, slot % columns);
-}
-
-// Whether a tile's key is there at all. (Of those that are not, another's row is read, in vain.)
-bool is_there(uint key0, uint key, uint start) {
-    return int(key0 + key) < keys_seen.y && (!PAGES || start != ABSENT);
-}
-
-uint any_row(uint start) {
-    return PAGES && start == ABSENT ? 0u : start;
-}
-
-uvec2 k_elements(uint start, uint quad) {
-    return K_TYPE == ELEMENT_TYPE && K_ALIGNED ? SXT_AT(k_pairs, start / 4u + quad)
-                                               : to_elements(k_quad(start + quad * 4u));
-}
-
-uvec2 v_elements(uint start, uint quad) {
-    return V_TYPE == ELEMENT_TYPE && V_ALIGNED ? SXT_AT(v_pairs, start / 4u + quad)
-                                               : to_elements(v_quad(start + quad * 4u));
-}
-
-// Octet `octet` of a row, of whose channels `quads` quads are there.
-uvec4 k_octet(uint start, uint octet, uint quads) {
-    if (WIDE_K)
-        return SXT_AT(k_quads, start / 8u + min(octet, quads / 2u - 1u));
-    return uvec4(k_elements(start, min(2u * octet, quads - 1u)), k_elements(start, min(2u * octet + 1u, quads - 1u)));
-}
-
-uvec4 v_octet(uint start, uint octet, uint quads) {
-    if (WIDE_V)
-        return SXT_AT(v_quads, start / 8u + min(octet, quads / 2u - 1u));
-    return uvec4(v_elements(start, min(2u * octet, quads - 1u)), v_elements(start, min(2u * octet + 1u, quads - 1u)));
-}
-
-// Zeros for what is past the channels, or of a key that is not there.
-uvec4 kept_octet(uvec4 v, bool there, uint octet, uint quads) {
-    return uvec4(there && 2u * octet < quads ? v.xy : uvec2(0), there && 2u * octet + 1u < quads ? v.zw : uvec2(0));
-}
-
-// Of a chunk of channels from octet `first` on.
-void fetch_k(uint key0, uint first) {
-    uint quads = pc.dims & 0xffu;
-    [[unroll]] for (uint n = 0; n < K_FETCHES; n++) {
-        uvec2 slot = slot_of(n, K_OCTETS);
-        uint start = row_of_k(key0, min(slot.x, KEYS - 1u));
-        bool there = is_there(key0, slot.x, start);
-        uint octet = first + slot.y;
-        k_fetched[n] = kept_octet(k_octet(any_row(start), octet, quads), there, octet, quads);
-    }
-}
-
-void stage_k() {
-    [[unroll]] for (uint n = 0; n < K_FETCHES; n++) {
-        uvec2 slot = slot_of(n, K_OCTETS);
-        if (slot.x < KEYS)
-            k_tile[slot.x * K_PITCH + slot.y] = k_fetched[n];
-    }
-}
-
-// Eight keys of four channels, four uvec4 of two keys each.
-void fetch_v_turned(uint key0, uint first) {
-    uint quads = pc.dims >> 8 & 0xffu;
-    [[unroll]] for (uint n = 0; n < V_FETCHES; n++) {
-        uvec2 slot = slot_of(n, KEY_OCTETS); // channels, keys
-        [[unroll]] for (uint i = 0; i < 8; i++) {
-            uint key = slot.y * 8u + i, start = row_of_v(key0, key);
-            bool there = is_there(key0, key, start);
-            uint quad = 2u * first + slot.x;
-            uvec2 two = v_elements(any_row(start), min(quad, quads - 1u));
-            two = there && quad < quads ? two : uvec2(0);
-            if (i % 2 == 0)
-                v_fetched[n * 4 + i / 2].xy = two;
-            else
-                v_fetched[n * 4 + i / 2].zw = two;
-        }
-    }
-}
-
-void fetch_v(uint key0, uint first) {
-    uint quads = pc.dims >> 8 & 0xffu;
-    if (TURNED_V) {
-        fetch_v_turned(key0, first);
-        return;
-    }
-    [[unroll]] for (uint n = 0; n < V_FETCHES; n++) {
-        uvec2 slot = slot_of(n, V_OCTETS);
-        uint start = row_of_v(key0, min(slot.x, KEYS - 1u));
-        bool there = is_there(key0, slot.x, start);
-        uint octet = first + slot.y;
-        v_fetched[n] = kept_octet(v_octet(any_row(start), octet, quads), there, octet, quads);
-    }
-}
-
-// Whether one of eight elements is an infinity or a NaN.
-bool is_wild(uvec4 v) {
-    const uint exponent = ELEMENT_TYPE == SXT_STORE_F16 ? 0x7c00u : 0x7f80u;
-    return any(equal(v & exponent, uvec4(exponent))) || any(equal(v >> 16 & exponent, uvec4(exponent)));
-}
-
-void stage_v(bool guarded) {
-    [[unroll]] for (uint n = 0; n < V_FETCHES; n++) {
-        if (TURNED_V) {
-            uvec2 slot = slot_of(n, KEY_OCTETS);
-            [[unroll]] for (uint c = 0; c < 4; c++) {
-                uvec4 keys;
-                [[unroll]] for (uint i = 0; i < 4; i++) {
-                    uvec4 two = v_fetched[n * 4 + i];
-                    uvec2 words = c < 2 ? two.xz : two.yw;
-                    keys[i] = c % 2 == 0 ? (words.x & 0xffffu) | words.y << 16 : words.x >> 16 | (words.y & 0xffff0000u);
-                }
-                if (slot.x < V_OCTETS * 2)
-                    v_tile[(slot.x * 4u + c) * V_PITCH + slot.y] = keys;
-            }
-        } else {
-            uvec2 slot = slot_of(n, V_OCTETS);
-            if (slot.x < KEYS)
-                v_tile[slot.x * V_PITCH + slot.y] = v_fetched[n];
-        }
-    }
-    if (!guarded)
-        return;
-    bool found = false;
-    [[unroll]] for (uint n = 0; n < V_FETCHES * V_WORDS; n++)
-        found = found || is_wild(v_fetched[n]);
-    if (found)
-        atomicOr(wild[trip % 2u], WILD_VALUE);
-}
+#include "lib/matrix_tile.glsl"
 
 // ── Scores ──
 
@@ -400,131 +270,7 @@ void compute_scores(uint key0) {
     }
 }
 
-// Scores become logits, in powers of two; those that a row does not see MASKED.
-void mask_scores(uint key0) {
-    ACCUMULATOR where;
-    coopMatLoad(where, places, 0, N, ROW_MAJOR);
-    [[unroll]] for (uint n = 0; n < ROW_FRAGMENTS * KEY_FRAGMENTS; n++)
-        [[unroll]] for (uint e = 0; e < where.length(); e++) {
-            uint r = fragment_row(n / KEY_FRAGMENTS) + uint(where[e]) / N;
-            uint in_tile = fragment_column(n % KEY_FRAGMENTS, KEY_FRAGMENTS) + uint(where[e]) % N;
-            int key = int(key0 + in_tile);
-            float s = score[n][e] * q_scale;
-            if (FEATURES)
-                s = unmasked_logit(s, at, row_at(at, first_row + r), key);
-            bool seen = key >= row_seen[r].x && key < row_seen[r].y;
-            if (MASK_BITS)
-                seen = seen && kept_in_tile(r, in_tile);
-            if (PAGES)
-                seen = seen && row_of_k(key0, in_tile) != ABSENT;
-            score[n][e] = seen ? s * LOG2_E : MASKED;
-        }
-}
-
-// Logits beyond the bound are held within it. `factor`: of scores that are not logits yet.
-void hold_scores(float factor) {
-    [[unroll]] for (uint n = 0; n < ROW_FRAGMENTS * KEY_FRAGMENTS; n++)
-        [[unroll]] for (uint e = 0; e < score[n].length(); e++) {
-            float s = score[n][e] * factor, held = clamp(s, -bound_log2, bound_log2);
-            bool seen = s != MASKED;
-            greatest = max(greatest, seen ? abs(s) : 0.0);
-            score[n][e] = isnan(s) || !seen ? s : held;
-        }
-}
-
-// New offsets for rows that have too large a weight, and what their sums shrink by.
-void raise_offsets(float factor) {
-    [[unroll]] for (uint i = 0; i < ROW_FRAGMENTS; i++)
-        [[unroll]] for (uint j = 0; j < KEY_FRAGMENTS; j++) {
-            coopMatStore(score[i * KEY_FRAGMENTS + j], p_tile, scratch_place(), N / 4, ROW_MAJOR);
-            subgroup_barrier();
-            [[unroll]] for (uint n = 0; n < LANE_ROWS; n++) {
-                uint r = lane + n * LANES, slot = column_group * ROWS + fragment_row(i) + r;
-                float most = MASKED;
-                [[unroll]] for (uint c = 0; c < N; c++)
-                    most = max(most, scratch_at(min(r, M - 1u), c) * factor);
-                if (r < M)
-                    row_part[slot] = j == 0 ? most : max(most, row_part[slot]);
-            }
-            subgroup_barrier();
-        }
-    row_barrier();
-    [[dont_unroll]] for (uint n = lane; n < ROW_FRAGMENTS * M && column_group == 0u; n += LANES) {
-        uint r = fragment_row(0u) + n;
-        float most = row_part[r], before = row_offset[r];
-        [[unroll]] for (uint g = 1; g < COLUMN_GROUPS; g++)
-            most = max(most, row_part[g * ROWS + r]);
-        bool raised = most > before + TOP;
-        row_offset[r] = raised ? most - START : before;
-        row_factor[r] = raised ? exp2(before - (most - START)) : 1.0;
-    }
-    row_barrier();
-    [[unroll]] for (uint i = 0; i < ROW_FRAGMENTS; i++) {
-        ACCUMULATOR shrink;
-        coopMatLoad(offset[i], row_offset, fragment_row(i), 0, COLUMN_MAJOR);
-        coopMatLoad(shrink, row_factor, fragment_row(i), 0, COLUMN_MAJOR);
-        [[unroll]] for (uint e = 0; e < shrink.length(); e++)
-            row_sum[i][e] *= shrink[e];
-        [[unroll]] for (uint n = 0; n < OUTS; n++)
-            if (n % CHUNK_OUTS / CHUNK_FRAGMENTS == i)
-                [[unroll]] for (uint e = 0; e < shrink.length(); e++)
-                    out_sum[n][e] *= shrink[e];
-    }
-}
-
-// Whether a plain score gives a weight that is too large, or with BOUNDED a logit that is.
-bool too_large(float factor) {
-    float most = 0.0;
-    [[unroll]] for (uint n = 0; n < ROW_FRAGMENTS * KEY_FRAGMENTS; n++)
-        [[unroll]] for (uint e = 0; e < score[n].length(); e++) {
-            if (BOUNDED)
-                most = max(most, abs(score[n][e]));
-            else
-                most = max(most, fma(score[n][e], factor, -offset[n / KEY_FRAGMENTS][e]));
-        }
-    bool found = subgroupAny(BOUNDED ? most * abs(factor) > bound_log2 : most > TOP);
-    if (!TOGETHER || BOUNDED)
-        return found;
-    if (found && subgroupElect())
-        atomicOr(wild[trip % 2u], WILD_WEIGHT);
-    barrier();
-    return (wild[trip % 2u] & WILD_WEIGHT) != 0u;
-}
-
-// Weights from scores: into shared memory as elements, and onto the rows' sums.
-void put_weights(float factor) {
-    [[unroll]] for (uint i = 0; i < ROW_FRAGMENTS; i++)
-        [[unroll]] for (uint j = 0; j < KEY_FRAGMENTS; j++) {
-            uint n = i * KEY_FRAGMENTS + j;
-            [[unroll]] for (uint e = 0; e < score[n].length(); e++) {
-                float weight = exp2(fma(score[n][e], factor, BOUNDED ? -bound_offset : -offset[i][e]));
-                row_sum[i][e] += weight;
-                score[n][e] = weight;
-            }
-            coopMatStore(WEIGHTS(score[n]), p_tile,
-                         fragment_row(i) * P_PITCH + fragment_column(j, KEY_FRAGMENTS) / 8u, P_PITCH, ROW_MAJOR);
-        }
-}
-
-// `edge`: some row does not see some key.
-void softmax(uint key0, bool edge) {
-    float factor = q_scale * LOG2_E;
-    bool changed = FEATURES || MASK_BITS || PAGES || edge;
-    if (changed) {
-        mask_scores(key0);
-        factor = 1.0;
-    }
-    // The bound is for the logits of all that is seen: of changed ones they alone are looked at.
-    if (BOUNDED ? changed || too_large(factor) : too_large(factor)) {
-        if (BOUNDED) {
-            hold_scores(factor);
-            factor = 1.0;
-        } else {
-            raise_offsets(factor);
-        }
-    }
-    put_weights(factor);
-}
+#include "lib/matrix_softmax.glsl"
 
 // ── Output ──
 
@@ -647,19 +393,7 @@ void attend(uint first_token, uint last_token) {
 
 // What the output of each row is to be multiplied by: by its row_offset, then by its row_factor.
 void finish_rows(uint partial) {
-    [[unroll]] for (uint i = 0; i < ROW_FRAGMENTS; i++) {
-        coopMatStore(row_sum[i], p_tile, scratch_place(), N / 4, ROW_MAJOR);
-        subgroup_barrier();
-        [[unroll]] for (uint n = 0; n < LANE_ROWS; n++) {
-            uint r = lane + n * LANES;
-            float total = 0.0;
-            [[unroll]] for (uint c = 0; c < N; c++)
-                total += scratch_at(min(r, M - 1u), c);
-            if (r < M)
-                row_part[column_group * ROWS + fragment_row(i) + r] = total;
-        }
-        subgroup_barrier();
-    }
+    find_sums();
     barrier();
     [[dont_unroll]] for (uint r = thread; r < ROWS; r += THREADS) {
         float total = row_part[r], share;

@@ -9,7 +9,7 @@
 #   swiftshader    Google's, with small limits: subgroups of 4, no 16-bit types
 #   validation     lavapipe under the validation layer, for its synchronisation checks without buffer_address, of which
 #                  they see nothing; any message fails the test
-#   matrix         a lavapipe with cooperative matrices: attention by these, where it can
+#   matrix         a lavapipe with cooperative matrices: attention by these, where it can; matrix2: by NVIDIA's extension
 #   radv-CHIP      Mesa's driver for AMD without a GPU: it compiles for that chip (navi31, …), and runs nothing
 #   reference      no driver: the CPU reference stands in for the device
 #
@@ -31,7 +31,7 @@ case $driver in
 none | reference) VK_DRIVER_FILES=/nonexistent ;;
 lavapipe* | baseline | gpu | validation) VK_DRIVER_FILES=$SEXTANT_TEST_LAVAPIPE_ICD ;;
 swiftshader) VK_DRIVER_FILES=$SEXTANT_TEST_SWIFTSHADER_ICD ;;
-matrix) VK_DRIVER_FILES=$SEXTANT_TEST_MATRIX_ICD ;;
+matrix | matrix2) VK_DRIVER_FILES=$SEXTANT_TEST_MATRIX_ICD ;;
 radv-*) VK_DRIVER_FILES=$SEXTANT_TEST_RADV_ICD ;;
 *)
     echo "on_driver.sh: unknown driver '$driver'" >&2
@@ -44,8 +44,8 @@ if [ -z "$VK_DRIVER_FILES" ]; then
 fi
 case $driver in
 reference) export SEXTANT_TEST_DEVICE=reference ;;
-matrix)
-    export SEXTANT_TEST_KERNEL=matrix SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-10}"
+matrix | matrix2)
+    export SEXTANT_TEST_KERNEL="$driver" SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-4}"
     ;;
 radv-*) export RADV_FORCE_FAMILY="${driver#radv-}" ;;
 lavapipe-*) export LP_NATIVE_VECTOR_WIDTH="${driver#lavapipe-}" ;;
@@ -64,7 +64,7 @@ validation)
     fi
     export VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
     export VK_LAYER_SETTINGS_PATH="$root/tests/support/vk_layer_settings.txt"
-    export SEXTANT_TEST_DISABLE=buffer_address SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-10}"
+    export SEXTANT_TEST_DISABLE=buffer_address SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-4}"
     ;;
 esac
 case $driver in lavapipe-* | baseline | gpu | validation) export GALLIVM_PERF=nopt ;; esac
@@ -78,7 +78,8 @@ trap 'rm -rf "$reports"' EXIT
 # A driver of another release of the distribution, and so of another C library: a copy of the program asks for that
 # library's loader, and looks there first for all others. (Started by that loader, a program could not start itself, as
 # Criterion's do.)
-if [ "$driver" = matrix ] && [ -e "$root/.deps/matrix/lib/ld-linux.so" ]; then
+case $driver in matrix*) own_libc=yes ;; *) own_libc=no ;; esac
+if [ $own_libc = yes ] && [ -e "$root/.deps/matrix/lib/ld-linux.so" ]; then
     program=$reports/$(basename "$1")
     own=$(patchelf --print-rpath "$1" | sed "s|\$ORIGIN|$(cd "$(dirname "$1")" && pwd)|g")
     cp "$1" "$program" || exit 1

@@ -35,7 +35,7 @@ static bool is_bounded(const sxt_attention_desc *d) {
 
 // The largest bound of which devices make use: where weights are f16, less.
 static float largest_for(sxt_type k) {
-    const bool matrix = sxt_test_kernel() == SXT_ATTENTION_MATRIX && k != SXT_TYPE_F32 && k != SXT_TYPE_BF16;
+    const bool matrix = sxt_test_kernel() >= SXT_ATTENTION_MATRIX && k != SXT_TYPE_F32 && k != SXT_TYPE_BF16;
     return matrix ? 10 : 40;
 }
 

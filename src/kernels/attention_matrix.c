@@ -190,6 +190,11 @@ static bool bears_bound(const sxt_attention_desc *desc, float bound) {
 }
 
 sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan) {
+    static const sxt_shader_id shaders[2][2] = {{SXT_SHADER_ATTENTION_MATRIX, SXT_SHADER_ATTENTION_MATRIX_BF16},
+                                                {SXT_SHADER_ATTENTION_MATRIX2, SXT_SHADER_ATTENTION_MATRIX2_BF16}};
+    const bool second = desc->kernel == SXT_ATTENTION_MATRIX2;
+    if (second && !caps->matrix2)
+        return sxt_plan_unsupported(plan, "attention: the device has no VK_NV_cooperative_matrix2");
     if (!sxt_attention_has_matrix(caps, desc))
         return sxt_plan_unsupported(plan, "attention: no matrix units for these types");
     const sxt_matrix_shape *shape = find_shape(caps, component_of(desc));
@@ -202,8 +207,7 @@ sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_d
 
     frame.push.flags |= SXT_ATTENTION_ROWS_OUTER;
     sxt_dispatch *dispatch = &plan->dispatches[0];
-    dispatch->shader =
-        component_of(desc) == COMPONENT_BF16 ? SXT_SHADER_ATTENTION_MATRIX_BF16 : SXT_SHADER_ATTENTION_MATRIX;
+    dispatch->shader = shaders[second][component_of(desc) == COMPONENT_BF16];
     dispatch->subgroup_size = caps->subgroup_size_control ? tile.lanes : 0;
     uint32_t *spec = dispatch->spec;
     spec[SXT_ATTENTION_SPEC_BOUNDED] = bears_bound(desc, frame.params.bound);
@@ -236,8 +240,8 @@ sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_d
                                          .split_keys = sxt_attention_choose_split(caps, desc, tile.rows)};
     result = sxt_attention_lay_out(caps, desc, &tiling, &frame, plan);
     if (result != SXT_OK) return result;
-    sxt_plan_name(plan, "attention.matrix%s d%u %ux%ux%u rows %u keys %u groups %ux%u%s splits %u grid %ux%u%s",
-                  spec[SXT_ATTENTION_SPEC_BOUNDED] ? ".bounded" : "", tile.head, tile.m, tile.n, tile.k, tile.rows,
+    sxt_plan_name(plan, "attention.matrix%s%s d%u %ux%ux%u rows %u keys %u groups %ux%u%s splits %u grid %ux%u%s",
+                  second ? "2" : "", spec[SXT_ATTENTION_SPEC_BOUNDED] ? ".bounded" : "", tile.head, tile.m, tile.n, tile.k, tile.rows,
                   tile.keys, tile.row_groups, tile.column_groups, tile.held_q ? " q held" : "", dispatch->groups[2],
                   dispatch->groups[0], dispatch->groups[1], plan->parts > 1 ? " in parts" : "");
     return SXT_OK;

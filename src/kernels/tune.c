@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 enum {
-    TILES = 1 + SXT_ATTENTION_TILE_TILES + SXT_ATTENTION_SOFTWARE_TILES + SXT_ATTENTION_MATRIX_TILES,
+    TILES = 1 + SXT_ATTENTION_TILE_TILES + SXT_ATTENTION_SOFTWARE_TILES + 2 * SXT_ATTENTION_MATRIX_TILES,
     ROUNDS = 7,
 };
 
@@ -116,7 +116,8 @@ static void add_candidate(tuning *t, sxt_attention_kernel kernel, uint32_t tile)
 static void find_candidates(tuning *t) {
     static const uint32_t counts[SXT_ATTENTION_KERNELS] = {[SXT_ATTENTION_TILE] = SXT_ATTENTION_TILE_TILES,
                                                            [SXT_ATTENTION_SOFTWARE] = SXT_ATTENTION_SOFTWARE_TILES,
-                                                           [SXT_ATTENTION_MATRIX] = SXT_ATTENTION_MATRIX_TILES};
+                                                           [SXT_ATTENTION_MATRIX] = SXT_ATTENTION_MATRIX_TILES,
+                                                           [SXT_ATTENTION_MATRIX2] = SXT_ATTENTION_MATRIX_TILES};
     add_candidate(t, SXT_ATTENTION_AUTO, 0);
     for (int kernel = SXT_ATTENTION_AUTO + 1; kernel < SXT_ATTENTION_KERNELS; kernel++)
         for (uint32_t tile = 1; tile <= counts[kernel]; tile++)
@@ -168,8 +169,9 @@ static double rounding_of(sxt_type type) {
 // A row's error grows with the size of its logits, which nobody knows here; 64 roundings cover those of models (|s| up to
 // 50 or so), and a key too many, or one too few, is far beyond.
 static double tolerance_of(const tuning *t, const sxt_plan *plan) {
-    const bool bf16 = plan->dispatches[0].shader == SXT_SHADER_ATTENTION_MATRIX_BF16;
-    const bool f16 = plan->dispatches[0].shader == SXT_SHADER_ATTENTION_MATRIX;
+    const sxt_shader_id shader = plan->dispatches[0].shader;
+    const bool bf16 = shader == SXT_SHADER_ATTENTION_MATRIX_BF16 || shader == SXT_SHADER_ATTENTION_MATRIX2_BF16;
+    const bool f16 = shader == SXT_SHADER_ATTENTION_MATRIX || shader == SXT_SHADER_ATTENTION_MATRIX2;
     const double products = rounding_of(bf16 ? SXT_TYPE_BF16 : f16 ? SXT_TYPE_F16 : SXT_TYPE_F32);
     return 8 * products + 2 * rounding_of(t->desc->o.type) + 0x1p-14;
 }

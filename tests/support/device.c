@@ -68,6 +68,7 @@ sxt_device *sxt_test_open(sxt_test_log *log) {
 sxt_attention_kernel sxt_test_kernel(void) {
     const char *name = environment("SEXTANT_TEST_KERNEL");
     if (name && strcmp(name, "matrix") == 0) return SXT_ATTENTION_MATRIX;
+    if (name && strcmp(name, "matrix2") == 0) return SXT_ATTENTION_MATRIX2;
     return SXT_ATTENTION_AUTO;
 }
 

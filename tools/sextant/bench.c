@@ -285,7 +285,7 @@ const sxt_command sxt_bench_command = {
         {
             [FILTER] = {0, "filter", "SUBSTR", false, "only cases with this in their name"},
             [KERNEL] = {0, "kernel", "NAME", false,
-                        "of attention: tile, software or matrix; default: the device's choice"},
+                        "of attention: tile, software, matrix or matrix2; default: the device's choice"},
             [JSON] = {0, "json", "FILE", false, "also write the results there as JSON"},
             [HTML] = {0, "html", "FILE", false, "also write them there as a page with bars"},
             [MIN_TIME] = {0, "min-time", "S", false, "seconds to spend on each case (default 0.5)"},

@@ -292,7 +292,7 @@ const sxt_command sxt_verify_command = {
             [SEED] = {0, "seed", "S", false, "seed of the cases (default 1)"},
             [FILTER] = {0, "filter", "SUBSTR", false, "only families with this in their name"},
             [KERNEL] = {0, "kernel", "NAME", false,
-                        "of attention: tile, software or matrix; where it can't, the case has none"},
+                        "of attention: tile, software, matrix or matrix2; where it can't, the case has none"},
             [DUMP] = {0, "dump", "DIR", false, "write each failing case there, for `sextant run --check`"},
             [ALL] = {0, "all", NULL, false, "with --dump: each case, failing or not"},
         },
