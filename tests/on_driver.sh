@@ -64,7 +64,7 @@ validation)
     fi
     export VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
     export VK_LAYER_SETTINGS_PATH="$root/tests/support/vk_layer_settings.txt"
-    export SEXTANT_TEST_DISABLE=buffer_address SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-4}"
+    export SEXTANT_TEST_DISABLE=buffer_address SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-10}"
     ;;
 esac
 case $driver in lavapipe-* | baseline | gpu | validation) export GALLIVM_PERF=nopt ;; esac

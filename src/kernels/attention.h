@@ -57,6 +57,10 @@ uint32_t sxt_attention_tile_keys(const sxt_attention_desc *desc, uint32_t rows);
 // How many tiles one dispatch may hold, by the device's limits and its budget of operations; at least 1.
 uint64_t sxt_attention_dispatch_tiles(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t rows);
 
+// Keys of a split for kernels that need none to keep the device busy: 0 (none), unless a single tile takes more than the
+// device's budget of operations.
+uint32_t sxt_attention_budget_split(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t rows);
+
 typedef struct sxt_attention_tiling {
     uint32_t rows;       // of a tile
     uint32_t split_keys; // keys of a split; 0: not split

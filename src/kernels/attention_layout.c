@@ -61,6 +61,16 @@ uint64_t sxt_attention_dispatch_tiles(const sxt_caps *caps, const sxt_attention_
     return most > 0 ? most : 1;
 }
 
+uint32_t sxt_attention_budget_split(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t rows) {
+    enum { BLOCK_KEYS = 256 };
+    uint64_t flops = tile_flops(desc, rows);
+    if (desc->split_keys > 0) return desc->split_keys;
+    if (caps->dispatch_flops == 0 || flops <= caps->dispatch_flops) return 0;
+    double share = (double)caps->dispatch_flops / (double)flops;
+    uint32_t blocks = (uint32_t)(share * sxt_attention_tile_keys(desc, rows)) / BLOCK_KEYS;
+    return (blocks > 0 ? blocks : 1) * BLOCK_KEYS;
+}
+
 // Splits of each tile of a part: of a tile that is too much for a part, as many as are not.
 static uint64_t splits_of_part(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t rows, uint64_t splits) {
     uint64_t flops = tile_flops(desc, rows);

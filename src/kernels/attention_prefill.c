@@ -114,7 +114,8 @@ sxt_result sxt_attention_plan_prefill(const sxt_caps *caps, const sxt_attention_
 
     uint32_t lanes = caps->subgroup_size;
     const prefill_shape shape = choose_shape(caps, desc);
-    const sxt_attention_tiling tiling = {.rows = shape.lane_rows * lanes, .split_keys = desc->split_keys};
+    const uint32_t rows = shape.lane_rows * lanes;
+    const sxt_attention_tiling tiling = {.rows = rows, .split_keys = sxt_attention_budget_split(caps, desc, rows)};
     sxt_dispatch *dispatch = &plan->dispatches[0];
     dispatch->shader = SXT_SHADER_ATTENTION_PREFILL_SOFTWARE;
     dispatch->subgroup_size = caps->subgroup_size_control ? lanes : 0;
