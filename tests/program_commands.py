@@ -10,7 +10,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "sup
 from program import DEVICE, Folder, expect, expect_exit, expect_refused, finish, run
 
 WRONG = sys.argv[2]  # a library that makes attention wrong when it is preloaded; "" where that cannot be
-COMMANDS = ["demo", "devices", "run", "verify", "bench", "shaders"]
+COMMANDS = ["demo", "devices", "run", "verify", "bench", "tune", "shaders"]
 BENCH_NAMES = """rms_norm.f32.4096x512 rms_norm.f32.1024x4096 l2_norm.f32.128x16384 norm.layer.adaln.f32.3072x512
     norm.rms.residual.f16.4096x512 norm.rms.f32.65536x32 rope.half.f32.128x32x512 rope.interleaved.f32.128x32x512
     rope.yarn.half.f16.128x32x512 rope.mrope.f32.128x32x512 rope.partial64.f32.128x32x512 qk_norm_rope_kv.qwen3-8b.t512
@@ -53,7 +53,9 @@ for arguments in [
         ["verify", "--filter", "nosuch"], ["verify", "--dump", "/dev/null/x"], ["verify", "--all"],
         ["verify", "--forms", "0"], ["verify", "--forms", "x"], ["bench", "--filter", "nosuch"],
         ["bench", "--min-time", "nan"], ["bench", "--min-time", "-1"], ["bench", "--json", folder.path, *DEVICE],
-        ["bench", "--html", "/nonexistent/x", *DEVICE], ["shaders", "--filter", "nosuch"]]:
+        ["bench", "--html", "/nonexistent/x", *DEVICE], ["shaders", "--filter", "nosuch"], ["tune"],
+        ["tune", "--cache", folder.name("none"), "--filter", "nosuch"],
+        ["tune", "--cache", folder.name("none"), "--device", "reference"]]:
     expect_refused(" ".join(arguments), *arguments)
 
 # ── Devices that are not there ──
@@ -125,6 +127,18 @@ page = folder.read("b.html").decode()
 expect(report["results"][0]["name"] in page, "bench --html has the results")
 expect("http" not in page and "<script" not in page, "bench --html stands alone")
 expect([name for name in os.listdir(folder.path) if name.endswith(".tmp")] == [], "no temporary file is left")
+
+# ── tune ──
+if not on_reference and not quick:
+    tuned = folder.name("tuned")
+    result = expect_exit(0, "tune", "tune", "--cache", tuned, "--filter", "gptoss.decode")
+    row = result.stdout.splitlines()[-1].split()
+    expect(row[0] == "attn.gptoss.decode@4k.d64" and int(row[4]) > 1 and int(row[5]) == 0, "tune tries several", result)
+    expect(os.path.getsize(tuned) > 72, "tune keeps what it found")
+    result = expect_exit(0, "bench --cache", "bench", "--cache", tuned, "--filter", "gptoss.decode", "--min-time", "0",
+                         "--json", folder.name("b.json"))
+    variant = json.load(open(folder.name("b.json"), encoding="utf-8"))["results"][0]["variant"]
+    expect(variant == " ".join(row[6:]), f"bench takes what tune found: {variant}", result)
 
 # ── shaders ──
 if on_reference:

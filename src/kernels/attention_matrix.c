@@ -241,8 +241,8 @@ sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_d
     result = sxt_attention_lay_out(caps, desc, &tiling, &frame, plan);
     if (result != SXT_OK) return result;
     sxt_plan_name(plan, "attention.matrix%s%s d%u %ux%ux%u rows %u keys %u groups %ux%u%s splits %u grid %ux%u%s",
-                  second ? "2" : "", spec[SXT_ATTENTION_SPEC_BOUNDED] ? ".bounded" : "", tile.head, tile.m, tile.n, tile.k, tile.rows,
-                  tile.keys, tile.row_groups, tile.column_groups, tile.held_q ? " q held" : "", dispatch->groups[2],
-                  dispatch->groups[0], dispatch->groups[1], plan->parts > 1 ? " in parts" : "");
+                  second ? "2" : "", spec[SXT_ATTENTION_SPEC_BOUNDED] ? ".bounded" : "", tile.head, tile.m, tile.n,
+                  tile.k, tile.rows, tile.keys, tile.row_groups, tile.column_groups, tile.held_q ? " q held" : "",
+                  dispatch->groups[2], dispatch->groups[0], dispatch->groups[1], plan->parts > 1 ? " in parts" : "");
     return SXT_OK;
 }

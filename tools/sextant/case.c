@@ -23,9 +23,10 @@ static const char *const pairing_names[] = {"half", "interleaved", NULL}; // sxt
 static const char *const fused_pairing_names[] = {"half", "interleaved", "none", NULL};
 static const char *const multi_names[] = {"none", "mrope", "imrope", "vision", NULL}; // sxt_rope_multi
 static const char *const scaling_names[] = {"none",   "ntk",      "dynamic_ntk",
-                                            "llama3", "longrope", NULL};                // sxt_case_scaling
-static const char *const kernel_names[] = {"auto", "tile", "software", "matrix", "matrix2", NULL}; // sxt_attention_kernel
-static const char *const type_names[] = {"f32", "f16", "bf16", NULL};                   // sxt_type
+                                            "llama3", "longrope", NULL}; // sxt_case_scaling
+static const char *const kernel_names[] = {"auto",   "tile",    "software",
+                                           "matrix", "matrix2", NULL}; // sxt_attention_kernel
+static const char *const type_names[] = {"f32", "f16", "bf16", NULL};  // sxt_type
 static const char *const cache_type_names[] = {"f32", "f16", "bf16", "q8_0", "q4_0", "fp8_e4m3", NULL};
 
 enum {

@@ -76,7 +76,10 @@ static int run(const sxt_args *args) {
         return sxt_fail(SXT_EXIT_BAD_INPUT, "tune: --cache FILE is missing: it keeps what is found");
     int exit_code = sxt_session_open_cached(args, args->value[CACHE], &t.session);
     if (exit_code != SXT_EXIT_DONE) return exit_code;
-    exit_code = tune_all(&t);
+    if (t.session.info->kind == SXT_DEVICE_REFERENCE)
+        exit_code = sxt_fail(SXT_EXIT_BAD_INPUT, "tune: the reference has one way to compute, and nothing to tune");
+    else
+        exit_code = tune_all(&t);
     sxt_session_close(&t.session);
     return exit_code;
 }
