@@ -99,7 +99,9 @@ if WRONG and not on_reference:
                          "verify", "--filter", "pipeline", "--cases", 4, "--dump", dump, *DEVICE, env=wrong)
     expect("FAIL" in result.stdout, "verify of a wrong kernel says so", result)
     dumped = sorted(os.listdir(dump))
-    expect(len(dumped) == 4, f"verify dumps each failing case: {dumped}")
+    # A scale that is off by a thousandth does not show in every case: logits may be small, and o in f16.
+    failed = int(re.search(r"(\d+) failed", result.stdout).group(1))
+    expect(failed >= 2 and len(dumped) == failed, f"verify dumps each failing case: {dumped}", result)
     for name in dumped:
         expect_exit(1, f"replay of {name}", "run", os.path.join(dump, name), "--check", *DEVICE, env=wrong)
         expect_exit(0, f"replay of {name} with the right kernel", "run", os.path.join(dump, name), "--check", *DEVICE)
@@ -110,7 +112,7 @@ listed = [*BENCH_NAMES, *[f"{name} (GPU only)" for name in GPU_NAMES]]
 expect(names == listed, f"bench --list differs by {set(listed) ^ set(names)}")
 wanted = "t1" if quick else ""
 files = ["--json", folder.name("b.json"), "--html", folder.name("b.html")]
-expect_exit(0, "bench", "bench", "--filter", wanted, "--min-time", "0", *files, *DEVICE, timeout=500)
+expect_exit(0, "bench", "bench", "--filter", wanted, "--min-time", "0", *files, *DEVICE, timeout=900)
 report = json.loads(folder.read("b.json"))
 expect("name" in report["device"], "bench --json names the device")
 expect([entry["name"] for entry in report["results"]] == [name for name in BENCH_NAMES if wanted in name],

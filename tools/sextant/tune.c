@@ -10,14 +10,16 @@ typedef struct tuner {
     const sxt_args *args;
     sxt_session session;
     sxt_progress progress;
-    int tuned, missing;
     uint32_t rejected;
 } tuner;
 
+static bool is_meant(const sxt_args *args, const sxt_bench_case *c) {
+    const char *filter = args->value[FILTER];
+    return c->make == sxt_bench_attention && (!filter || strstr(c->name, filter));
+}
+
 static bool wanted(const tuner *t, const sxt_bench_case *c) {
-    const char *filter = t->args->value[FILTER];
-    if (c->make != sxt_bench_attention || (filter && !strstr(c->name, filter))) return false;
-    return !c->gpu_only || !t->session.info->caps.software;
+    return is_meant(t->args, c) && (!c->gpu_only || !t->session.info->caps.software);
 }
 
 static void print(const sxt_bench_case *c, const sxt_tuning *tuning) {
@@ -45,14 +47,12 @@ static int tune_case(tuner *t, const sxt_bench_case *c) {
     sxt_progress_clear(&t->progress);
     if (result == SXT_OK) {
         print(c, &tuning);
-        t->tuned++;
         t->rejected += tuning.rejected;
         return SXT_EXIT_DONE;
     }
     if (result != SXT_ERROR_UNSUPPORTED && result != SXT_ERROR_OUT_OF_MEMORY)
         return sxt_session_fail(&t->session, result, c->name);
     printf("%-38s %s\n", c->name, *t->session.last ? t->session.last : sxt_result_name(result));
-    t->missing++;
     return SXT_EXIT_DONE;
 }
 
@@ -63,9 +63,6 @@ static int tune_all(tuner *t) {
     for (int i = 0; i < sxt_bench_case_count && exit_code == SXT_EXIT_DONE; i++)
         if (wanted(t, &sxt_bench_cases[i])) exit_code = tune_case(t, &sxt_bench_cases[i]);
     if (exit_code != SXT_EXIT_DONE) return exit_code;
-    if (t->tuned + t->missing == 0)
-        return sxt_fail(SXT_EXIT_BAD_INPUT, "--filter %s: no case of attention has this in its name",
-                        t->args->value[FILTER]);
     return t->rejected > 0 ? SXT_EXIT_CHECK_FAILED : SXT_EXIT_DONE;
 }
 
@@ -74,6 +71,12 @@ static int run(const sxt_args *args) {
     t = (tuner){.args = args, .progress = {.quiet = args->quiet, .every_line = args->verbose}};
     if (!args->value[CACHE])
         return sxt_fail(SXT_EXIT_BAD_INPUT, "tune: --cache FILE is missing: it keeps what is found");
+    bool known = false;
+    for (int i = 0; i < sxt_bench_case_count; i++)
+        known |= is_meant(args, &sxt_bench_cases[i]);
+    if (!known)
+        return sxt_fail(SXT_EXIT_BAD_INPUT, "--filter %s: in no name of a case of attention (see `sextant bench --list`)",
+                        args->value[FILTER]);
     int exit_code = sxt_session_open_cached(args, args->value[CACHE], &t.session);
     if (exit_code != SXT_EXIT_DONE) return exit_code;
     if (t.session.info->kind == SXT_DEVICE_REFERENCE)
