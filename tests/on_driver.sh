@@ -3,7 +3,7 @@
 # skipped.
 #
 #   none           no driver at all: for what must work without Vulkan
-#   lavapipe       Mesa's driver for the CPU, subgroups of its default width;  lavapipe-128, -256, -512: of 4, 8, 16
+#   lavapipe       Mesa's driver for the CPU, subgroups of its default width, 8;  lavapipe-128, -512: of 4, 16
 #   baseline       lavapipe without anything that Vulkan 1.2 leaves optional, and with the smallest limits there are
 #   gpu            lavapipe with subgroups of 16, as if it were a GPU: the kernels that one gets
 #   swiftshader    Google's, with small limits: subgroups of 4, no 16-bit types
