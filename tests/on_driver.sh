@@ -78,8 +78,7 @@ trap 'rm -rf "$reports"' EXIT
 # A driver of another release of the distribution, and so of another C library: a copy of the program asks for that
 # library's loader, and looks there first for all others. (Started by that loader, a program could not start itself, as
 # Criterion's do.)
-case $driver in matrix*) own_libc=yes ;; *) own_libc=no ;; esac
-if [ $own_libc = yes ] && [ -e "$root/.deps/matrix/lib/ld-linux.so" ]; then
+if [ "${driver#matrix}" != "$driver" ] && [ -e "$root/.deps/matrix/lib/ld-linux.so" ]; then
     program=$reports/$(basename "$1")
     own=$(patchelf --print-rpath "$1" | sed "s|\$ORIGIN|$(cd "$(dirname "$1")" && pwd)|g")
     cp "$1" "$program" || exit 1

@@ -95,13 +95,12 @@ again = run("verify", "--cases", cases, "--seed", 3, *DEVICE)
 expect(again.stdout == result.stdout, "verify: the same seed gives the same errors to the last digit", again)
 if WRONG and not on_reference:
     wrong, dump = {"LD_PRELOAD": WRONG}, folder.name("dump")
+    # Of this seed: a scale that is off by a thousandth does not show where logits are small and o is f16.
     result = expect_exit(1, "verify of a wrong kernel",
-                         "verify", "--filter", "pipeline", "--cases", 4, "--dump", dump, *DEVICE, env=wrong)
+                         "verify", "--filter", "pipeline", "--cases", 4, "--seed", 2, "--dump", dump, *DEVICE, env=wrong)
     expect("FAIL" in result.stdout, "verify of a wrong kernel says so", result)
     dumped = sorted(os.listdir(dump))
-    # A scale that is off by a thousandth does not show in every case: logits may be small, and o in f16.
-    failed = int(re.search(r"(\d+) failed", result.stdout).group(1))
-    expect(failed >= 2 and len(dumped) == failed, f"verify dumps each failing case: {dumped}", result)
+    expect(len(dumped) == 4, f"verify dumps each failing case: {dumped}")
     for name in dumped:
         expect_exit(1, f"replay of {name}", "run", os.path.join(dump, name), "--check", *DEVICE, env=wrong)
         expect_exit(0, f"replay of {name} with the right kernel", "run", os.path.join(dump, name), "--check", *DEVICE)

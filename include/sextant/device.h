@@ -67,7 +67,8 @@ typedef struct sxt_matrix_shape {
 
 enum { SXT_MAX_MATRIX_SHAPES = 24, SXT_MAX_NAME = 256 };
 
-// What a device can do, as plain data: plans are functions of this struct and of the description alone.
+// What a device can do, as plain data: plans are functions of this struct, of the description, and of
+// what sxt_tune found.
 // All sizes in bytes. Zeroed, it is less than the baseline; see sxt_caps_baseline for the least that Sextant runs on.
 typedef struct sxt_caps {
     uint32_t vendor_id, device_id;

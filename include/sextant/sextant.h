@@ -343,7 +343,7 @@ typedef struct sxt_tuning {
 } sxt_tuning;
 
 // Finds the fastest kernel and tile for calls like `desc`, by running all that the device has for it, each several times,
-// on the tensors of `desc`: o and lse are written, and the inputs must hold what they would in use. A candidate counts
+// on the tensors of `desc`: o and lse are written and then put back, and the inputs must hold what they would in use. A candidate counts
 // only if its result is that of the kernel for any device, within the rounding of its products. What wins, by 3 % or more,
 // is taken from then on for calls with the same types, channels, heads to a group and options, and as many tokens, keys,
 // and heads to within a power of two; with sxt_device_params.cache_path it is kept in that file. Calls with `kernel` or

@@ -35,13 +35,12 @@ static bool wants_matrix(const sxt_caps *caps, const sxt_attention_desc *desc) {
     return !caps->software && enough && sxt_attention_has_matrix(caps, desc);
 }
 
-// Whether the kernel has a tile of the number that was asked for.
-static bool has_tile(const sxt_attention_desc *desc) {
+uint32_t sxt_attention_tiles(sxt_attention_kernel kernel) {
     static const uint32_t counts[SXT_ATTENTION_KERNELS] = {[SXT_ATTENTION_TILE] = SXT_ATTENTION_TILE_TILES,
                                                            [SXT_ATTENTION_SOFTWARE] = SXT_ATTENTION_SOFTWARE_TILES,
                                                            [SXT_ATTENTION_MATRIX] = SXT_ATTENTION_MATRIX_TILES,
                                                            [SXT_ATTENTION_MATRIX2] = SXT_ATTENTION_MATRIX_TILES};
-    return desc->tile <= counts[desc->kernel];
+    return counts[kernel];
 }
 
 sxt_result sxt_attention_plan(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *out_plan) {
@@ -50,7 +49,8 @@ sxt_result sxt_attention_plan(const sxt_caps *caps, const sxt_attention_desc *de
         sxt_plan_name(out_plan, "attention.none");
         return SXT_OK;
     }
-    if (!has_tile(desc)) return sxt_plan_unsupported(out_plan, "attention: the kernel has no tile %u", desc->tile);
+    if (desc->tile > sxt_attention_tiles(desc->kernel))
+        return sxt_plan_unsupported(out_plan, "attention: the kernel has no tile %u", desc->tile);
     switch (desc->kernel) {
     case SXT_ATTENTION_TILE:
         return sxt_attention_plan_tile(caps, desc, out_plan);

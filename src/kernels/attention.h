@@ -80,6 +80,7 @@ bool sxt_attention_has_matrix(const sxt_caps *caps, const sxt_attention_desc *de
 
 // Tiles that a kernel can be asked for by sxt_attention_desc.tile, from 1.
 enum { SXT_ATTENTION_TILE_TILES = 6, SXT_ATTENTION_SOFTWARE_TILES = 3, SXT_ATTENTION_MATRIX_TILES = 16 };
+uint32_t sxt_attention_tiles(sxt_attention_kernel kernel);
 
 // The kernels' planners: see their files. The first two are for drivers that run on the CPU; decode is for few queries
 // over many keys, and says by false that another kernel would do better.

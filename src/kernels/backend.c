@@ -23,12 +23,7 @@ static const plan_fn planners[SXT_OP_COUNT] = {
 
 sxt_result sxt_plan_make(const sxt_device *device, sxt_op op, const void *desc, sxt_plan *out_plan) {
     assert((unsigned)op < SXT_OP_COUNT);
-    sxt_attention_desc tuned;
-    if (op == SXT_OP_ATTENTION) {
-        tuned = *(const sxt_attention_desc *)desc;
-        sxt_tune_apply(device, &tuned);
-        desc = &tuned;
-    }
+    if (op == SXT_OP_ATTENTION && sxt_tune_plan(device, desc, out_plan)) return SXT_OK;
     sxt_result result = planners[op](&device->info.caps, desc, out_plan);
     if (result == SXT_ERROR_UNSUPPORTED)
         sxt_log(&device->logger, SXT_LOG_ERROR, "%s: %s", sxt_op_name(op), out_plan->variant);

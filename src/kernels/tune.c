@@ -77,18 +77,17 @@ static uint32_t pack(sxt_attention_kernel kernel, uint32_t tile) {
     return (uint32_t)kernel << 16 | tile;
 }
 
-void sxt_tune_apply(const sxt_device *device, sxt_attention_desc *desc) {
+bool sxt_tune_plan(const sxt_device *device, const sxt_attention_desc *desc, sxt_plan *out_plan) {
     uint32_t choice;
     // With a split that the caller chose the number of queries must not decide.
-    if (desc->kernel != SXT_ATTENTION_AUTO || desc->split_keys > 0) return;
-    if (!sxt_vulkan_choice_get(device, sxt_tune_key(desc), &choice)) return;
-    if (choice >> 16 >= SXT_ATTENTION_KERNELS) return;
+    if (desc->kernel != SXT_ATTENTION_AUTO || desc->split_keys > 0) return false;
+    if (!sxt_vulkan_choice_get(device, sxt_tune_key(desc), &choice)) return false;
+    if (choice >> 16 >= SXT_ATTENTION_KERNELS) return false;
     sxt_attention_desc chosen = *desc;
-    sxt_plan plan;
     chosen.kernel = (sxt_attention_kernel)(choice >> 16);
     chosen.tile = choice & 0xffff;
     // Calls that are alike in the key may differ in alignment or size.
-    if (sxt_attention_plan(&device->info.caps, &chosen, &plan) == SXT_OK) *desc = chosen;
+    return sxt_attention_plan(&device->info.caps, &chosen, out_plan) == SXT_OK;
 }
 
 // ── Candidates ──
@@ -114,13 +113,9 @@ static void add_candidate(tuning *t, sxt_attention_kernel kernel, uint32_t tile)
 
 // The first is what the device takes by itself.
 static void find_candidates(tuning *t) {
-    static const uint32_t counts[SXT_ATTENTION_KERNELS] = {[SXT_ATTENTION_TILE] = SXT_ATTENTION_TILE_TILES,
-                                                           [SXT_ATTENTION_SOFTWARE] = SXT_ATTENTION_SOFTWARE_TILES,
-                                                           [SXT_ATTENTION_MATRIX] = SXT_ATTENTION_MATRIX_TILES,
-                                                           [SXT_ATTENTION_MATRIX2] = SXT_ATTENTION_MATRIX_TILES};
     add_candidate(t, SXT_ATTENTION_AUTO, 0);
     for (int kernel = SXT_ATTENTION_AUTO + 1; kernel < SXT_ATTENTION_KERNELS; kernel++)
-        for (uint32_t tile = 1; tile <= counts[kernel]; tile++)
+        for (uint32_t tile = 1; tile <= sxt_attention_tiles((sxt_attention_kernel)kernel); tile++)
             add_candidate(t, (sxt_attention_kernel)kernel, tile);
     for (uint32_t i = 0; i < t->count && t->alter != NULL; i++)
         t->alter(t->user, i, &t->candidates[i].plan);
@@ -149,8 +144,7 @@ static sxt_result fetch(const sxt_tensor *tensor, uint64_t bytes, uint8_t *out) 
     return bytes > 0 ? sxt_buffer_read(tensor->buffer, tensor->offset_bytes, out, bytes) : SXT_OK;
 }
 
-// Runs a plan over results of NaN. Between rows, what is not the tensors' own keeps its bytes only if it is NaN too: the
-// caller's other data there is put back at the end.
+// Runs a plan over results of NaN. What lies between rows becomes NaN too, and is put back at the end.
 static sxt_result compute(const tuning *t, const sxt_plan *plan) {
     double us;
     sxt_result result = poison(t, &t->desc->o, t->o_bytes);
@@ -166,8 +160,8 @@ static double rounding_of(sxt_type type) {
     return type == SXT_TYPE_BF16 ? 0x1p-8 : type == SXT_TYPE_F16 ? 0x1p-11 : 0x1p-24;
 }
 
-// A row's error grows with the size of its logits, which nobody knows here; 64 roundings cover those of models (|s| up to
-// 50 or so), and a key too many, or one too few, is far beyond.
+// A row's error grows with the size of its logits, which nobody knows here: eight roundings of the products are what those
+// of models make, as a root mean square, and a key too many, or one too few, is beyond.
 static double tolerance_of(const tuning *t, const sxt_plan *plan) {
     const sxt_shader_id shader = plan->dispatches[0].shader;
     const bool bf16 = shader == SXT_SHADER_ATTENTION_MATRIX_BF16 || shader == SXT_SHADER_ATTENTION_MATRIX2_BF16;
@@ -331,7 +325,6 @@ sxt_result sxt_tune_through(sxt_device *device, const sxt_attention_desc *desc, 
     if (result == SXT_OK) result = fetch(&desc->lse, t->lse_bytes, lse_before);
     if (result == SXT_OK) {
         result = tune(t, out_tuning);
-        // What lies between rows is not ours.
         sxt_result back = sxt_buffer_write(desc->o.buffer, desc->o.offset_bytes, before, t->o_bytes);
         if (back == SXT_OK && t->lse_bytes > 0)
             back = sxt_buffer_write(desc->lse.buffer, desc->lse.offset_bytes, lse_before, t->lse_bytes);

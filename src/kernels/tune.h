@@ -16,7 +16,7 @@ uint64_t sxt_tune_key(const sxt_attention_desc *desc);
 // The backend's `tune`; `desc` is resolved.
 sxt_result sxt_plan_tune(sxt_device *device, sxt_op op, const void *desc, sxt_tuning *out_tuning);
 
-// Fills in kernel and tile that were found for such a call, if they were, and nothing speaks against it.
-void sxt_tune_apply(const sxt_device *device, sxt_attention_desc *desc);
+// Makes the plan by the kernel and tile that were found for such a call; false if none were, or the call does not let them.
+bool sxt_tune_plan(const sxt_device *device, const sxt_attention_desc *desc, sxt_plan *out_plan);
 
 #endif

@@ -21,13 +21,13 @@ uint64_t sxt_hash(uint64_t hash, const void *data, size_t bytes) {
     return hash;
 }
 
-static uint8_t *put(uint8_t *at, uint64_t value, uint32_t bytes) {
+uint8_t *sxt_cache_put(uint8_t *at, uint64_t value, uint32_t bytes) {
     for (uint32_t i = 0; i < bytes; i++)
         *at++ = (uint8_t)(value >> 8 * i);
     return at;
 }
 
-static uint64_t get(const uint8_t *at, uint32_t bytes) {
+uint64_t sxt_cache_get(const uint8_t *at, uint32_t bytes) {
     uint64_t value = 0;
     for (uint32_t i = 0; i < bytes; i++)
         value |= (uint64_t)at[i] << 8 * i;
@@ -42,16 +42,16 @@ void sxt_cache_serialise(const sxt_cache_identity *identity, const void *payload
                          uint8_t *out_header) {
     uint8_t *at = out_header;
     memcpy(at, magic, sizeof magic);
-    at = put(at + sizeof magic, SXT_CACHE_VERSION, 4);
-    at = put(at, identity->vendor_id, 4);
-    at = put(at, identity->device_id, 4);
-    at = put(at, identity->driver_id, 4);
-    at = put(at, identity->driver_version, 4);
-    at = put(at, 0, 4);
+    at = sxt_cache_put(at + sizeof magic, SXT_CACHE_VERSION, 4);
+    at = sxt_cache_put(at, identity->vendor_id, 4);
+    at = sxt_cache_put(at, identity->device_id, 4);
+    at = sxt_cache_put(at, identity->driver_id, 4);
+    at = sxt_cache_put(at, identity->driver_version, 4);
+    at = sxt_cache_put(at, 0, 4);
     memcpy(at, identity->uuid, SXT_CACHE_UUID_BYTES);
-    at = put(at + SXT_CACHE_UUID_BYTES, identity->shader_hash, 8);
-    at = put(at, payload_bytes, 8);
-    put(at, frame_hash(out_header, payload, payload_bytes), 8);
+    at = sxt_cache_put(at + SXT_CACHE_UUID_BYTES, identity->shader_hash, 8);
+    at = sxt_cache_put(at, payload_bytes, 8);
+    sxt_cache_put(at, frame_hash(out_header, payload, payload_bytes), 8);
 }
 
 const char *sxt_cache_parse(const sxt_cache_identity *identity, const uint8_t *file, size_t file_bytes,
@@ -60,11 +60,11 @@ const char *sxt_cache_parse(const sxt_cache_identity *identity, const uint8_t *f
     *out_payload_bytes = 0;
     if (file_bytes < SXT_CACHE_HEADER_BYTES) return "it is too short";
     if (memcmp(file, magic, sizeof magic) != 0) return "it is not a pipeline cache of Sextant";
-    if (get(file + sizeof magic, 4) != SXT_CACHE_VERSION) return "its format has another version";
+    if (sxt_cache_get(file + sizeof magic, 4) != SXT_CACHE_VERSION) return "its format has another version";
     const uint8_t *payload = file + SXT_CACHE_HEADER_BYTES;
     const size_t payload_bytes = file_bytes - SXT_CACHE_HEADER_BYTES;
-    if (get(file + HASH_AT - 8, 8) != payload_bytes) return "its length is wrong";
-    if (get(file + HASH_AT, 8) != frame_hash(file, payload, payload_bytes)) return "its contents are damaged";
+    if (sxt_cache_get(file + HASH_AT - 8, 8) != payload_bytes) return "its length is wrong";
+    if (sxt_cache_get(file + HASH_AT, 8) != frame_hash(file, payload, payload_bytes)) return "its contents are damaged";
 
     // All that is left to differ is the identity: compare with the frame that we would write.
     uint8_t expected[SXT_CACHE_HEADER_BYTES];

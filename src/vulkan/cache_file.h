@@ -23,6 +23,10 @@ typedef struct sxt_cache_identity {
 #define SXT_HASH_START UINT64_C(0xcbf29ce484222325)
 uint64_t sxt_hash(uint64_t hash, const void *data, size_t bytes);
 
+// Numbers of a file, little-endian; `put` returns where the next one goes.
+uint8_t *sxt_cache_put(uint8_t *at, uint64_t value, uint32_t bytes);
+uint64_t sxt_cache_get(const uint8_t *at, uint32_t bytes);
+
 // Writes SXT_CACHE_HEADER_BYTES.
 void sxt_cache_serialise(const sxt_cache_identity *identity, const void *payload, size_t payload_bytes,
                          uint8_t *out_header);

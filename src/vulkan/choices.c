@@ -1,7 +1,6 @@
 // Choices that were measured, by key: a short list, searched from end to end. In the cache file, little-endian: u32
 // count, u32 0, and for each a u64 key, u32 value, u32 0.
-#include <string.h>
-
+#include "vulkan/cache_file.h"
 #include "vulkan/internal.h"
 
 enum { HEAD_BYTES = 8, ROW_BYTES = 16 };
@@ -41,26 +40,14 @@ void sxt_vulkan_choice_put(sxt_device *device, uint64_t key, uint32_t value) {
     pthread_mutex_unlock(&choices->lock);
 }
 
-static uint64_t get(const uint8_t *at, uint32_t bytes) {
-    uint64_t value = 0;
-    for (uint32_t i = 0; i < bytes; i++)
-        value |= (uint64_t)at[i] << 8 * i;
-    return value;
-}
-
-static void put(uint8_t *at, uint64_t value, uint32_t bytes) {
-    for (uint32_t i = 0; i < bytes; i++)
-        at[i] = (uint8_t)(value >> 8 * i);
-}
-
 size_t sxt_vulkan_choices_load(sxt_vulkan_choices *choices, const uint8_t *payload, size_t bytes) {
     if (bytes < HEAD_BYTES) return 0;
-    const uint32_t count = (uint32_t)get(payload, 4);
+    const uint32_t count = (uint32_t)sxt_cache_get(payload, 4);
     if (count > SXT_VULKAN_CHOICES || bytes - HEAD_BYTES < (size_t)count * ROW_BYTES) return 0;
     for (uint32_t i = 0; i < count; i++) {
         const uint8_t *row = payload + HEAD_BYTES + (size_t)i * ROW_BYTES;
-        choices->rows[i].key = get(row, 8);
-        choices->rows[i].value = (uint32_t)get(row + 8, 4);
+        choices->rows[i].key = sxt_cache_get(row, 8);
+        choices->rows[i].value = (uint32_t)sxt_cache_get(row + 8, 4);
     }
     choices->count = count;
     return HEAD_BYTES + (size_t)count * ROW_BYTES;
@@ -70,12 +57,10 @@ size_t sxt_vulkan_choices_save(sxt_vulkan_choices *choices, uint8_t *out_payload
     pthread_mutex_lock(&choices->lock);
     const size_t bytes = HEAD_BYTES + (size_t)choices->count * ROW_BYTES;
     if (out_payload != NULL) {
-        memset(out_payload, 0, bytes);
-        put(out_payload, choices->count, 4);
+        uint8_t *at = sxt_cache_put(out_payload, choices->count, HEAD_BYTES);
         for (uint32_t i = 0; i < choices->count; i++) {
-            uint8_t *row = out_payload + HEAD_BYTES + (size_t)i * ROW_BYTES;
-            put(row, choices->rows[i].key, 8);
-            put(row + 8, choices->rows[i].value, 4);
+            at = sxt_cache_put(at, choices->rows[i].key, 8);
+            at = sxt_cache_put(at, choices->rows[i].value, 8);
         }
     }
     pthread_mutex_unlock(&choices->lock);

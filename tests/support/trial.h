@@ -58,10 +58,9 @@ typedef struct sxt_test_trial {
     bool partial;     // what is run may leave elements of its outputs as they were: the test knows which
     uint32_t block_count;
     sxt_test_block blocks[SXT_TEST_BLOCKS];
-    uint32_t
-        faults[2];     // of the last run, by side: what sxt_device_faults says, which forgets all that was before a run
-    char what[768];    // what is run, for messages
-    char problem[512]; // what the last check found
+    uint32_t faults[2]; // of the last run, by side: what sxt_device_faults says of that run alone
+    char what[768];     // what is run, for messages
+    char problem[512];  // what the last check found
 } sxt_test_trial;
 
 void sxt_test_trial_init(sxt_test_trial *trial, sxt_test_bench *bench, uint64_t seed);
