@@ -2,7 +2,7 @@
 //
 // A workgroup is one subgroup with ROWS packed query rows of one KV head and a contiguous part of their keys, LANES of
 // them a trip. Lanes are channels: lane n loads units n, n + LANES, … of keys and values; a unit is four channels, of
-// fp8 eight, of blocks sixteen. Scores of LANES keys are added over the lanes by exchanges that leave lane j with key j.
+// fp8 eight, of blocks sixteen. For the softmax lane j has key j.
 //
 // In the last trip lanes without a key of their own repeat the last one, with weight 0.
 #version 460
@@ -19,6 +19,7 @@ layout(constant_id = SXT_ATTENTION_SPEC_HEAD) const uint HEAD = 128;     // chan
 layout(constant_id = SXT_ATTENTION_SPEC_V_HEAD) const uint V_HEAD = 128; // and of V
 layout(constant_id = SXT_ATTENTION_SPEC_LANES) const uint LANES = 8; // the subgroup's size, and the keys of a trip
 layout(constant_id = SXT_ATTENTION_SPEC_TOKENS) const bool TOKENS = false; // rows may see different keys
+layout(constant_id = SXT_ATTENTION_SPEC_TOUCH) const bool TOUCH = false;
 
 uint lane;
 
@@ -30,6 +31,9 @@ const uint K_UNIT = SXT_UNIT_CHANNELS(K_TYPE), V_UNIT = SXT_UNIT_CHANNELS(V_TYPE
 const uint K_QUADS = K_UNIT / 4, V_QUADS = V_UNIT / 4;
 const uint K_UNITS = HEAD / K_UNIT, V_UNITS = V_HEAD / V_UNIT;
 const uint K_SLICES = (K_UNITS + LANES - 1) / LANES, V_SLICES = (V_UNITS + LANES - 1) / LANES; // units of a lane
+// Values of a trip. Short trips stay in the CPU's cache of decoded instructions: with all LANES keys in one decode took
+// 1.6 times as long.
+const uint V_STEP = V_UNIT > 8 ? 1 : 2;
 const bool K_EVEN = K_UNITS % LANES == 0, V_EVEN = V_UNITS % LANES == 0;
 
 uint first_row;
@@ -67,7 +71,7 @@ uint64_t row_of(cache c, key_place where) {
 }
 
 // A word of each line of the rows of the next trip, in 16 bits: these loads become plain ones lane by lane, which the
-// CPU's prefetcher follows. Without, or with gathers, decode took 1.5 times as long.
+// CPU's prefetcher follows.
 void touch(uint64_t mine, uint bytes) {
     const uint line = 64, lines = (bytes + line - 1u) / line, keys = max(LANES / lines, 1u);
     [[unroll]] for (uint j = 0; j < LANES; j += keys) {
@@ -90,47 +94,8 @@ float product(vec4 a, vec4 b) {
     return sum;
 }
 
-float scores[ROWS * LANES];
-
-// Adds lanes `step` apart: half of each pair goes on with the lower `step` of the keys left, half with the upper.
-#define fold(step)                                                                                                     \
-    [[unroll]] for (uint n = 0; n < ROWS * step; n++) {                                                                \
-        uint low = n / step * LANES + n % step;                                                                        \
-        bool upper = (lane & step) != 0u;                                                                              \
-        float keep = upper ? scores[low + step] : scores[low], give = upper ? scores[low] : scores[low + step];        \
-        scores[low] = keep + subgroupShuffleXor(give, step);                                                           \
-    }
-
-void multiply(uint64_t mine) {
-    [[unroll]] for (uint slice = 0; slice < K_SLICES; slice++) {
-        [[unroll]] for (uint j = 0; j < LANES; j++) {
-            load_unit(address_of(mine, j), K_TYPE, K_UNITS, K_EVEN, slice, 0);
-            float part[ROWS];
-            [[unroll]] for (uint quad = 0; quad < K_QUADS; quad++) {
-                vec4 key = unit_quad(K_TYPE, 0, quad);
-                [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                    float term = product(key, query[(r * K_SLICES + slice) * K_QUADS + quad]);
-                    part[r] = quad == 0 ? term : part[r] + term;
-                }
-            }
-            [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                float term = sxt_is_blocks(K_TYPE) ? part[r] * unit_scale[0] : part[r];
-                scores[r * LANES + j] = slice == 0 ? term : scores[r * LANES + j] + term;
-            }
-        }
-    }
-    if (LANES >= 16)
-        fold(8);
-    if (LANES >= 8)
-        fold(4);
-    fold(2);
-    fold(1);
-    [[unroll]] for (uint r = 0; r < ROWS; r++)
-        weight[r] = scores[r * LANES];
-}
-
-// Combines a value of all lanes. Written out, as fold() is: loops over a mask are not unrolled by these drivers, and what
-// they index goes through memory (all of it took twice the time).
+// Combines a value of all lanes. Written out: loops over a mask are not unrolled by these drivers, and what they index
+// goes through memory (all of it took twice the time).
 #define EXCHANGE(value, combine)                                                                                       \
     if (LANES >= 16)                                                                                                   \
         value = combine(value, subgroupShuffleXor(value, 8u));                                                         \
@@ -141,6 +106,35 @@ void multiply(uint64_t mine) {
 
 float plus(float a, float b) {
     return a + b;
+}
+
+// Lane j gets the scores of key j, in `weight`.
+void multiply(uint64_t mine) {
+    [[unroll]] for (uint r = 0; r < ROWS; r++)
+        weight[r] = 0.0;
+    [[dont_unroll]] for (uint j = 0; j < LANES; j++) {
+        uint64_t row = address_of(mine, j);
+        float scores[ROWS];
+        [[unroll]] for (uint slice = 0; slice < K_SLICES; slice++) {
+            load_unit(row, K_TYPE, K_UNITS, K_EVEN, slice, 0);
+            float part[ROWS];
+            [[unroll]] for (uint quad = 0; quad < K_QUADS; quad++) {
+                vec4 key = unit_quad(K_TYPE, 0, quad);
+                [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                    float term = product(key, query[(r * K_SLICES + slice) * K_QUADS + quad]);
+                    part[r] = quad == 0 ? term : part[r] + term;
+                }
+            }
+            [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                float term = sxt_is_blocks(K_TYPE) ? part[r] * unit_scale[0] : part[r];
+                scores[r] = slice == 0 ? term : scores[r] + term;
+            }
+        }
+        [[unroll]] for (uint r = 0; r < ROWS; r++) {
+            EXCHANGE(scores[r], plus)
+            weight[r] = lane == j ? scores[r] : weight[r];
+        }
+    }
 }
 
 row packed_row(uint r) {
@@ -168,27 +162,37 @@ void softmax(int key, bool there) {
     }
 }
 
-// Slice by slice, so that a slice's sums over the trip's keys stay in registers.
+// Slice by slice, so that a slice's sums over the keys stay in registers.
 void accumulate(uint64_t mine) {
-    [[unroll]] for (uint slice = 0; slice < V_SLICES; slice++) {
-        [[unroll]] for (uint j = 0; j < LANES; j++)
-            load_unit(address_of(mine, j), V_TYPE, V_UNITS, V_EVEN, slice, j);
-        [[unroll]] for (uint quad = 0; quad < V_QUADS; quad++) {
-            vec4 part[ROWS];
+    if (!BOUNDED)
+        [[unroll]] for (uint n = 0; n < ROWS * V_SLICES * V_QUADS; n++)
+            out_sum[n] *= factor[n / (V_SLICES * V_QUADS)];
+    [[dont_unroll]] for (uint j = 0; j < LANES; j += V_STEP) {
+        float w[ROWS * V_STEP];
+        uint64_t row[V_STEP];
+        [[unroll]] for (uint n = 0; n < V_STEP; n++) {
+            row[n] = address_of(mine, j + n);
             [[unroll]] for (uint r = 0; r < ROWS; r++)
-                part[r] = vec4(0);
-            [[unroll]] for (uint j = 0; j < LANES; j++) {
-                vec4 value = unit_quad(V_TYPE, j, quad);
-                [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                    float w = subgroupBroadcast(weight[r], j);
-                    vec4 term = (sxt_is_blocks(V_TYPE) ? w * unit_scale[j] : w) * value;
-                    // 0·NaN must not come in from keys that a row does not see.
-                    part[r] += (TOKENS || MASK_BITS) && w == 0.0 ? vec4(0) : term;
+                w[r * V_STEP + n] = subgroupBroadcast(weight[r], j + n);
+        }
+        [[unroll]] for (uint slice = 0; slice < V_SLICES; slice++) {
+            [[unroll]] for (uint n = 0; n < V_STEP; n++)
+                load_unit(row[n], V_TYPE, V_UNITS, V_EVEN, slice, n);
+            [[unroll]] for (uint quad = 0; quad < V_QUADS; quad++) {
+                vec4 part[ROWS];
+                [[unroll]] for (uint r = 0; r < ROWS; r++)
+                    part[r] = vec4(0);
+                [[unroll]] for (uint n = 0; n < V_STEP; n++) {
+                    vec4 value = unit_quad(V_TYPE, n, quad);
+                    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+                        float own = w[r * V_STEP + n];
+                        vec4 term = (sxt_is_blocks(V_TYPE) ? own * unit_scale[n] : own) * value;
+                        // 0·NaN must not come in from keys that a row does not see.
+                        part[r] += (TOKENS || MASK_BITS) && own == 0.0 ? vec4(0) : term;
+                    }
                 }
-            }
-            [[unroll]] for (uint r = 0; r < ROWS; r++) {
-                uint n = (r * V_SLICES + slice) * V_QUADS + quad;
-                out_sum[n] = BOUNDED ? out_sum[n] + part[r] : out_sum[n] * factor[r] + part[r];
+                [[unroll]] for (uint r = 0; r < ROWS; r++)
+                    out_sum[(r * V_SLICES + slice) * V_QUADS + quad] += part[r];
             }
         }
     }
@@ -285,9 +289,11 @@ void main() {
         int key = begin + int(lane);
         // From 0 on even if there are no keys: see row_address() in lib/prefill_rows.glsl.
         key_place mine = find_key(at, uint(max(min(key, keys.y - 1), 0)));
-        key_place next = find_key(at, uint(max(min(key + int(LANES), keys.y - 1), 0)));
-        touch(row_of(k, next), uint(unit_bytes(K_TYPE, HEAD)));
-        touch(row_of(v, next), uint(unit_bytes(V_TYPE, V_HEAD)));
+        if (TOUCH) {
+            key_place next = find_key(at, uint(max(min(key + int(LANES), keys.y - 1), 0)));
+            touch(row_of(k, next), uint(unit_bytes(K_TYPE, HEAD)));
+            touch(row_of(v, next), uint(unit_bytes(V_TYPE, V_HEAD)));
+        }
         multiply(row_of(k, mine));
         softmax(key, key < keys.y && mine.there);
         accumulate(row_of(v, mine));

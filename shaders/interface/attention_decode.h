@@ -11,7 +11,8 @@
 
 // Specialisation constants after those of attention: of attention_decode_software, …
 #define SXT_ATTENTION_SPEC_TOKENS 13 // rows of several query tokens, which may see different keys
-#define SXT_ATTENTION_SPEC_DECODE_COUNT 14
+#define SXT_ATTENTION_SPEC_TOUCH 14  // rows of the next trip are fetched ahead
+#define SXT_ATTENTION_SPEC_DECODE_COUNT 15
 // … and of attention_decode_merge.
 #define SXT_ATTENTION_SPEC_MERGE_GROUP 13 // invocations of a workgroup
 #define SXT_ATTENTION_SPEC_MERGE_COUNT 14
