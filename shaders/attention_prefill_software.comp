@@ -39,7 +39,7 @@ layout(constant_id = SXT_ATTENTION_SPEC_O_DIRECT) const bool O_DIRECT = false;
 const uint LANE_ROWS = ROWS / LANES;
 const uint QUADS = HEAD / 4, V_QUADS = V_HEAD / 4;
 const uint SLICES = (QUADS + LANES - 1) / LANES, V_SLICES = (V_QUADS + LANES - 1) / LANES; // quads of a row in a lane
-const uint PASS_ROWS = ROWS / PASSES, PASS_LANE_ROWS = LANE_ROWS / PASSES;
+const uint PASS_SLICES = (V_SLICES + PASSES - 1) / PASSES;
 const int TRIP = int(KEYS > VALUES ? KEYS : VALUES); // both are powers of two
 const int BLOCK = int(SXT_ATTENTION_BLOCK), STAGE = int(SXT_ATTENTION_STAGE);
 
@@ -69,8 +69,8 @@ vec4 query[LANE_ROWS * QUADS];
 float row_max[LANE_ROWS], row_sum[LANE_ROWS], factor[LANE_ROWS];
 vec4 out_sum[ROWS * V_SLICES];
 float scores[KEYS * LANE_ROWS]; // of a trip, and so the weights
-vec4 pass_sum[PASS_ROWS * V_SLICES]; // of a block and a pass
-float pass_total[PASS_LANE_ROWS];
+vec4 pass_sum[ROWS * PASS_SLICES]; // of a block and a pass
+float block_total[LANE_ROWS];
 float bound, greatest;
 
 row lane_row(uint r) {
@@ -134,6 +134,14 @@ void store_scores(uint64_t where) {
         sxt_long_at(where).at[n / 2 * LANES] = sxt_long(floatBitsToUint(vec2(scores[n], scores[n + 1])));
 }
 
+// bounded_weight, without what would be a branch in the middle of a trip: a choice of what must be computed, a load.
+// Whether logits are within the bound is seen by row_max.
+float held_weight(float s) {
+    float weight = exp2(clamp(s, -bound, bound) * LOG2_E);
+    weight = s == MASKED ? 0.0 : weight;
+    return isnan(s) ? s : weight;
+}
+
 // What the keys from `key` on are to each row, in place of their products.
 void finish_scores(int key, uint there) {
     [[unroll]] for (uint j = 0; j < KEYS; j++) {
@@ -146,7 +154,7 @@ void finish_scores(int key, uint there) {
             s = seen ? s : MASKED;
             float size = BOUNDED ? abs(s) : s;
             row_max[r] = max(row_max[r], s == MASKED ? MASKED : size);
-            scores[n] = s;
+            scores[n] = BOUNDED ? held_weight(s) : s;
         }
     }
 }
@@ -211,46 +219,42 @@ bool any_kept(int block) {
 
 // ── Output of a block ──
 
-// bounded_weight, without what would be a branch in the middle of a trip: a choice of what must be computed, a load.
-// Whether logits are within the bound is seen by row_max.
-float held_weight(float s) {
-    float weight = exp2(clamp(s, -bound, bound) * LOG2_E);
-    weight = s == MASKED ? 0.0 : weight;
-    return isnan(s) ? s : weight;
-}
-
-// Adds values from `from` to before `to` to the sums of a pass's rows, and their weights to pass_total.
+// Adds values from `from` to before `to` to the sums of a pass's slices; the first pass also adds up weights.
 void accumulate(rows v, uint pass, int block, int from, int to) {
     const uint unit_bytes = V_READ == SXT_STORE_F32 ? 16u : 8u;
     uint64_t ahead = uint64_t(lane * unit_bytes), back = V_STAGED ? uint64_t(0) : lane_back(V_QUADS, unit_bytes);
     uint64_t where = score_address(from, block), staged = stage + ahead;
     [[dont_unroll]] for (int key = from; key < to; key += int(VALUES)) {
-        float weight[VALUES * PASS_LANE_ROWS];
-        [[unroll]] for (uint n = 0; n < VALUES * PASS_LANE_ROWS; n += 2) {
-            uint at_lane = n / PASS_LANE_ROWS * LANE_ROWS + pass * PASS_LANE_ROWS + n % PASS_LANE_ROWS;
-            vec2 two = uintBitsToFloat(sxt_short(sxt_long_at(where).at[at_lane / 2 * LANES]));
+        float weight[VALUES * LANE_ROWS];
+        [[unroll]] for (uint n = 0; n < VALUES * LANE_ROWS; n += 2) {
+            vec2 two = uintBitsToFloat(sxt_short(sxt_long_at(where).at[n / 2 * LANES]));
             weight[n] = two.x;
             weight[n + 1] = two.y;
         }
-        [[unroll]] for (uint n = 0; n < VALUES * PASS_LANE_ROWS; n++) {
-            float maximum = row_max[pass * PASS_LANE_ROWS + n % PASS_LANE_ROWS];
-            weight[n] = BOUNDED ? held_weight(weight[n]) : weight_of(weight[n], maximum);
-            pass_total[n % PASS_LANE_ROWS] += weight[n];
+        [[unroll]] for (uint n = 0; n < VALUES * LANE_ROWS; n++) {
+            if (!BOUNDED)
+                weight[n] = weight_of(weight[n], row_max[n % LANE_ROWS]);
+            if (pass == 0)
+                block_total[n % LANE_ROWS] += weight[n];
         }
-        vec4 values[VALUES * V_SLICES];
+        vec4 values[VALUES * PASS_SLICES];
         [[unroll]] for (uint j = 0; j < VALUES; j++) {
             uint64_t value_at = staged + uint64_t(j * V_SLICES * LANES * 16u);
             if (!V_STAGED)
                 value_at = row_address(v, block, key + int(j)) + ahead;
-            [[unroll]] for (uint slice = 0; slice < V_SLICES; slice++)
-                values[j * V_SLICES + slice] =
-                    sxt_read4(slice + 1 == V_SLICES ? value_at - back : value_at, slice * LANES * unit_bytes, V_READ);
+            [[unroll]] for (uint n = 0; n < PASS_SLICES; n++) {
+                uint slice = pass * PASS_SLICES + n;
+                if (slice < V_SLICES)
+                    values[j * PASS_SLICES + n] = sxt_read4(slice + 1 == V_SLICES ? value_at - back : value_at,
+                                                            slice * LANES * unit_bytes, V_READ);
+            }
         }
-        [[unroll]] for (uint i = 0; i < PASS_ROWS; i++) {
+        [[unroll]] for (uint i = 0; i < ROWS; i++) {
             [[unroll]] for (uint j = 0; j < VALUES; j++) {
-                float w = subgroupBroadcast(weight[j * PASS_LANE_ROWS + i / LANES], i % LANES);
-                [[unroll]] for (uint slice = 0; slice < V_SLICES; slice++)
-                    pass_sum[i * V_SLICES + slice] += w * values[j * V_SLICES + slice];
+                float w = subgroupBroadcast(weight[j * LANE_ROWS + i / LANES], i % LANES);
+                [[unroll]] for (uint n = 0; n < PASS_SLICES; n++)
+                    if (pass * PASS_SLICES + n < V_SLICES)
+                        pass_sum[i * PASS_SLICES + n] += w * values[j * PASS_SLICES + n];
             }
         }
         where += uint64_t(VALUES * ROWS * 4u);
@@ -260,10 +264,11 @@ void accumulate(rows v, uint pass, int block, int from, int to) {
 
 // `factor` is what the sums so far are multiplied by.
 void add_block(rows v, uint pass, int block, int from, int to) {
-    [[unroll]] for (uint n = 0; n < PASS_ROWS * V_SLICES; n++)
+    [[unroll]] for (uint n = 0; n < ROWS * PASS_SLICES; n++)
         pass_sum[n] = vec4(0);
-    [[unroll]] for (uint r = 0; r < PASS_LANE_ROWS; r++)
-        pass_total[r] = 0.0;
+    if (pass == 0)
+        [[unroll]] for (uint r = 0; r < LANE_ROWS; r++)
+            block_total[r] = 0.0;
     const int step = V_STAGED ? STAGE : BLOCK;
     [[dont_unroll]] for (int key = from; key < to; key += step) {
         int stop = min(key + step, to);
@@ -271,15 +276,16 @@ void add_block(rows v, uint pass, int block, int from, int to) {
             stage_rows(v, stage, block, key, stop, pc.dims >> 8 & 0xffu, V_SLICES * LANES, v_type());
         accumulate(v, pass, block, key, stop);
     }
-    [[unroll]] for (uint r = 0; r < PASS_LANE_ROWS; r++) {
-        uint n = pass * PASS_LANE_ROWS + r;
-        row_sum[n] = (BOUNDED ? row_sum[n] : row_sum[n] * factor[n]) + pass_total[r];
-    }
-    [[unroll]] for (uint i = 0; i < PASS_ROWS; i++) {
-        uint row = pass * PASS_ROWS + i;
+    if (pass == 0)
+        [[unroll]] for (uint r = 0; r < LANE_ROWS; r++)
+            row_sum[r] = (BOUNDED ? row_sum[r] : row_sum[r] * factor[r]) + block_total[r];
+    [[unroll]] for (uint row = 0; row < ROWS; row++) {
         float shrink = BOUNDED ? 1.0 : subgroupBroadcast(factor[row / LANES], row % LANES);
-        [[unroll]] for (uint slice = 0; slice < V_SLICES; slice++)
-            out_sum[row * V_SLICES + slice] = out_sum[row * V_SLICES + slice] * shrink + pass_sum[i * V_SLICES + slice];
+        [[unroll]] for (uint n = 0; n < PASS_SLICES; n++) {
+            uint out_n = row * V_SLICES + pass * PASS_SLICES + n;
+            if (pass * PASS_SLICES + n < V_SLICES)
+                out_sum[out_n] = out_sum[out_n] * shrink + pass_sum[row * PASS_SLICES + n];
+        }
     }
 }
 
@@ -300,8 +306,12 @@ void take_block(rows k, rows v, int block, int from, int to) {
         [[unroll]] for (uint r = 0; r < LANE_ROWS; r++)
             factor[r] = weight_of(before[r], row_max[r]);
     add_block(v, 0, block, from, to);
-    if (PASSES == 2)
+    if (PASSES >= 2)
         add_block(v, 1, block, from, to);
+    if (PASSES >= 3)
+        add_block(v, 2, block, from, to);
+    if (PASSES >= 4)
+        add_block(v, 3, block, from, to);
 }
 
 // Rows of splits are f32.

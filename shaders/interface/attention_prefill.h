@@ -12,7 +12,7 @@
 
 // Specialisation constants after those of attention. K_TYPE and V_TYPE may be ANY_TYPE.
 #define SXT_ATTENTION_SPEC_VALUES 13   // values taken at a time
-#define SXT_ATTENTION_SPEC_PASSES 14   // the output is summed in so many passes, each for a part of the tile's rows
+#define SXT_ATTENTION_SPEC_PASSES 14   // the output is summed in so many passes, each for a part of the channels
 #define SXT_ATTENTION_SPEC_Q_DIRECT 15 // q is f32
 #define SXT_ATTENTION_SPEC_O_DIRECT 16 // o is f32
 #define SXT_ATTENTION_SPEC_PREFILL_COUNT 17

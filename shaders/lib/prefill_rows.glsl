@@ -12,7 +12,7 @@
 // Rows of one KV head. A block's rows lie a stride apart, or where a list in scratch memory says.
 struct rows {
     uint64_t start;  // of key 0, or with pages of page 0
-    uint64_t first, last; // of the keys that may be read, the first and the last; not with pages
+    int first, last; // keys that may be read; not with pages
     uint64_t stride; // bytes from key to key
     uint64_t page;   // bytes from page to page
     uint64_t list;
@@ -33,8 +33,8 @@ rows rows_of(place at, uint slot, uint base_shift, uint stride[3], uint type, ui
     rows r;
     r.start = sxt_start(slot) + bytes_of(from, type);
     r.stride = bytes_of(uint64_t(stride[1]), type);
-    r.first = r.start + uint64_t(uint(keys.x)) * r.stride;
-    r.last = r.start + uint64_t(uint(max(keys.y - 1, keys.x))) * r.stride;
+    r.first = keys.x;
+    r.last = max(keys.y - 1, keys.x);
     r.page = bytes_of(uint64_t(stride[0]), type);
     r.list = list;
     return r;
@@ -63,7 +63,7 @@ void list_rows(place at, rows k, rows v, int block, int from, int to, ivec2 keys
 uint64_t row_address(rows r, int block, int key) {
     if (PAGES)
         return sxt_long_at(r.list + uint64_t(int64_t(key - block) * 8)).at[0];
-    return clamp(r.start + uint64_t(uint(key)) * r.stride, r.first, r.last);
+    return r.start + uint64_t(uint(clamp(key, r.first, r.last))) * r.stride;
 }
 
 // A quad of a row of any type, fp8 without its scale.

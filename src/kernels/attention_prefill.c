@@ -29,34 +29,51 @@ static uint32_t times(uint32_t value, uint32_t divisor) {
     return n;
 }
 
-// Products of a trip, in each lane. Longer trips run out of the CPU's caches for code: they are no faster. With more rows
-// less goes into reading keys, and more into carrying outputs from trip to trip, which is why values go through four rows
-// a lane in two passes.
+// What is read, gathered lane by lane, and broadcast counts once for all rows of the tile, so it has as many as compile
+// in bearable time. Values go in passes over parts of the channels: a trip pays for carrying the sums of its pass, so
+// the more values it takes the better; but with each pass weights are read once more.
 //
-// CPUs with 32 vector registers (AVX-512) take 1024 products, and compile them in about a second. With 16 most of what a
-// trip keeps is in memory, and half of it is faster (24 against 20 GFLOP/s of flux.full1k on an EPYC with AVX2) and
-// compiled in a third of the time (8 s against 22 s). The terms that are added to a score are branches among all that a
-// trip keeps: fewer still.
-static prefill_shape full_shape(const sxt_caps *caps, const sxt_attention_desc *desc) {
-    const bool many = caps->cpu_registers >= 32;
-    const bool terms = desc->softcap > 0 || sxt_tensor_present(&desc->bias) ||
-                       sxt_tensor_present(&desc->alibi_slopes) || sxt_tensor_present(&desc->mask);
+// CPUs with 32 vector registers (AVX-512) take 1024 products a trip, in each lane. With 16, and less room for decoded
+// instructions, short trips are faster: flux.full1k on an EPYC with AVX2 takes 1.10 times as long with 512 products and
+// one pass. (Four rows a lane are 4% faster, but are compiled in 24 s and not in 8.) The terms that are added to a score
+// are branches among all that a trip keeps, and take long to compile: there a tile is smallest.
+enum { SIZE_SMALLEST, SIZE_SHORT_TRIPS, SIZE_LONG_TRIPS };
+
+static prefill_shape shape_of_size(const sxt_attention_desc *desc, uint32_t size, uint32_t lanes) {
+    enum { MOST_PASSES = 4, PASS_SLICES = 2 };
     static const struct {
         uint32_t products, lane_rows;
-    } sizes[SXT_ATTENTION_SOFTWARE_TILES] = {{256, 1}, {512, 2}, {1024, 4}};
-    const uint32_t size = desc->tile > 0 ? desc->tile - 1 : terms ? 0 : many ? 2 : 1;
-    const uint32_t lanes = caps->subgroup_size, products = sizes[size].products, most_lane_rows = sizes[size].lane_rows;
-    uint32_t head = desc->q.shape[SXT_CHANNEL], v_head = desc->v.shape[SXT_CHANNEL];
-    uint64_t packed = sxt_attention_packed_rows(desc);
-    prefill_shape shape = {.head = head, .v_head = v_head, .lane_rows = 1};
+    } sizes[SXT_ATTENTION_SOFTWARE_TILES] = {{256, 1}, {1024, 2}, {1024, 4}};
+    const uint32_t head = desc->q.shape[SXT_CHANNEL], v_head = desc->v.shape[SXT_CHANNEL];
+    const uint32_t products = sizes[size].products, most_lane_rows = sizes[size].lane_rows;
+    const uint64_t packed = sxt_attention_packed_rows(desc);
+    prefill_shape shape = {.head = head, .v_head = v_head, .lane_rows = 1, .keys = 1, .values = 2, .passes = 1};
     while (shape.lane_rows < most_lane_rows && shape.lane_rows * lanes < packed &&
            4 * shape.lane_rows * larger(head, v_head) <= products)
         shape.lane_rows *= 2;
+    if (size == SIZE_SHORT_TRIPS) {
+        shape.passes = smaller(times(v_head, PASS_SLICES * 4 * lanes), MOST_PASSES);
+    } else {
+        shape.passes = shape.lane_rows == 4 && v_head > 64 ? 2 : 1;
+        shape.keys = times(products, shape.lane_rows * head);
+        shape.values = times(products * shape.passes, shape.lane_rows * v_head);
+    }
     // Scores are stored in pairs.
-    shape.keys = larger(times(products, shape.lane_rows * head), shape.lane_rows > 1 ? 1 : 2);
-    shape.passes = shape.lane_rows == 4 && v_head > 64 ? 2 : 1;
-    shape.values = larger(times(products * shape.passes, shape.lane_rows * v_head), shape.lane_rows > 1 ? 1 : 2);
+    if (shape.lane_rows == 1) {
+        shape.keys = larger(shape.keys, 2);
+        shape.values = larger(shape.values, 2);
+    }
     return shape;
+}
+
+static prefill_shape full_shape(const sxt_caps *caps, const sxt_attention_desc *desc) {
+    const bool terms = desc->softcap > 0 || sxt_tensor_present(&desc->bias) ||
+                       sxt_tensor_present(&desc->alibi_slopes) || sxt_tensor_present(&desc->mask);
+    const uint32_t size = desc->tile > 0              ? desc->tile - 1
+                          : terms                     ? SIZE_SMALLEST
+                          : caps->cpu_registers >= 32 ? SIZE_LONG_TRIPS
+                                                      : SIZE_SHORT_TRIPS;
+    return shape_of_size(desc, size, caps->subgroup_size);
 }
 
 // For work that is done before a larger kernel would be compiled.
