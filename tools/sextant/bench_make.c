@@ -216,7 +216,7 @@ static int add_values(const sxt_bench_case *c, sxt_work *work, int k) {
 }
 
 void sxt_bench_attention(const sxt_bench_case *c, sxt_work *work) {
-    work->heads_first = true; // as most engines' caches are, and what the peer is timed with
+    work->heads_first = true; // as the peer is timed
     bool ragged = c->lengths == SXT_LENGTHS_RAGGED;
     uint32_t batch = c->batch && !ragged ? c->batch : 1, v_dim = c->v_dim ? c->v_dim : c->channels;
     uint32_t k_batch = c->page_size ? batch * (c->keys / c->page_size) : batch;
