@@ -266,22 +266,18 @@ static int run(const sxt_args *args) {
 const sxt_command sxt_bench_command = {
     .name = "bench",
     .summary = "Time standard cases, and compare with the device's own copy bandwidth",
-    .explanation = "Each case is warmed up, then run until its time is up, at least three times; the device's "
-                   "timestamps count, or\n"
-                   "wall time around submission and wait where it has none. Bytes count all that must be read "
-                   "or written, once:\n"
-                   "every tensor, but of a cache the rows at hand alone. Activations\n"
-                   "are f32 and caches f16 where the name does not say otherwise; those of attention lie head by head.\n"
-                   "Copy bandwidth is measured in the "
-                   "same run on 120 MiB:\n"
-                   "of a GPU by a kv_write from f32 to f32, of a software device by memcpy on all cores of the host. "
-                   "Cases marked\n"
-                   "(GPU only) are left out on software devices.\n\n"
-                   "A case NAME.bounded is NAME with the bound of its logits known, and tells the gain.\n\n"
-                   "JSON: {\"device\": {…}, \"results\": [{\"name\", \"median_us\", \"min_us\", \"runs\", \"flops\", "
-                   "\"bytes\", \"variant\"}]}, with\n"
-                   "\"bound_gain\" where there is one; a case that\n"
-                   "the device cannot run has null times, and says why in \"not_run\".\n",
+    .explanation =
+        "Each case is warmed up, then run until its time is up, at least three times; the device's "
+        "timestamps count, or\nwall time around submission and wait where it has none. Bytes count all that "
+        "must be read or written, once:\nevery tensor, but of a cache the rows at hand alone. Activations are "
+        "f32 and caches f16 where the name does not say\notherwise; tensors of attention lie head by head. "
+        "Copy bandwidth is measured in the same run on 120 MiB: of a GPU by\na kv_write from f32 to f32, of a "
+        "software device by memcpy on all cores of the host. Cases marked (GPU only) are\nleft out on software "
+        "devices.\n\n"
+        "A case NAME.bounded is NAME with the bound of its logits known, and tells the gain.\n\n"
+        "JSON: {\"device\": {…}, \"results\": [{\"name\", \"median_us\", \"min_us\", \"runs\", \"flops\", "
+        "\"bytes\", \"variant\"}]}, with\n\"bound_gain\" where there is one; a case that the device cannot run "
+        "has null times, and says why in \"not_run\".\n",
     .options =
         {
             [FILTER] = {0, "filter", "SUBSTR", false, "only cases with this in their name"},
