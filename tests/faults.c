@@ -77,7 +77,7 @@ static void run_all(bool staged) {
                 for (int for_good = 0; for_good < 2; for_good++)
                     if (number++ % step == 0) run_case(call, at, results[i], for_good, staged, &count);
     fprintf(stderr, "%u faults%s: the device opened in %u, and was lost in %u\n", count.cases,
-                staged ? ", staged copies" : "", count.opened, count.lost);
+            staged ? ", staged copies" : "", count.opened, count.lost);
     cr_assert_gt(count.opened, count.cases / 2);
     cr_assert_gt(count.lost, count.cases / 20);
 }

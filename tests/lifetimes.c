@@ -1,7 +1,7 @@
 // Buffers, streams and devices that come and go, and several threads on one device: nothing is lost, mixed up or
 // leaked.
-#include <limits.h>
 #include <criterion/criterion.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

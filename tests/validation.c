@@ -81,9 +81,8 @@ static void record_layer(sxt_stream *stream, const tensors *t) {
                                                          .k_weight = t->gain,
                                                          .positions = t->positions,
                                                          .eps = 1e-6f}));
-    ok(sxt_kv_write(
-        stream,
-        &(sxt_kv_write_desc){.k = t->k, .v = t->v, .cache = {.k = t->k_cache, .v = t->v_cache, .slots = t->slots}}));
+    ok(sxt_kv_write(stream, &(sxt_kv_write_desc){
+                                .k = t->k, .v = t->v, .cache = {.k = t->k_cache, .v = t->v_cache, .slots = t->slots}}));
     ok(sxt_attention(
         stream,
         &(sxt_attention_desc){.q = t->q, .k = t->k_cache, .v = t->v_cache, .o = t->o, .lse = t->lse, .causal = true}));

@@ -247,7 +247,7 @@ typedef enum sxt_attention_kernel {
     SXT_ATTENTION_TILE,     // plain arithmetic: any device
     SXT_ATTENTION_SOFTWARE, // for drivers that run on the CPU
     SXT_ATTENTION_MATRIX,   // matrix units by VK_KHR_cooperative_matrix
-    SXT_ATTENTION_MATRIX2,  // and VK_NV_cooperative_matrix2: no device's choice by itself, but sxt_tune's where it is faster
+    SXT_ATTENTION_MATRIX2, // and VK_NV_cooperative_matrix2: no device's choice by itself, but sxt_tune's where it is faster
     SXT_ATTENTION_KERNELS
 } sxt_attention_kernel;
 typedef struct sxt_attention_desc {

@@ -75,7 +75,8 @@ static int run(const sxt_args *args) {
     for (int i = 0; i < sxt_bench_case_count; i++)
         known |= is_meant(args, &sxt_bench_cases[i]);
     if (!known)
-        return sxt_fail(SXT_EXIT_BAD_INPUT, "--filter %s: in no name of a case of attention (see `sextant bench --list`)",
+        return sxt_fail(SXT_EXIT_BAD_INPUT,
+                        "--filter %s: in no name of a case of attention (see `sextant bench --list`)",
                         args->value[FILTER]);
     int exit_code = sxt_session_open_cached(args, args->value[CACHE], &t.session);
     if (exit_code != SXT_EXIT_DONE) return exit_code;
