@@ -3,11 +3,10 @@
 // constant lane are nearly free. So: a workgroup is one subgroup of LANES, a tile's queries or outputs stay in
 // registers, trips of loops are few and fat, and everything that depends on no data is unrolled.
 //
-// Keys are taken in blocks of 256, counted from key 0, and each block twice. Scores: lanes are queries, a lane owns
-// every LANES-th row of the tile. Lane n loads quads n, n + LANES, … of a key, each of which is broadcast to the
-// products of all rows; what comes out goes to scratch memory. Output: lanes are channels. Lane n has quads n,
-// n + LANES, … of all rows; weights are broadcast, V is not. A block's sum is added to the sum of those before it,
-// which keeps errors of long sums small, and is all that is ever rescaled.
+// Keys are taken in blocks of 256, counted from key 0, and each block twice; lanes are channels, lane n has quads n,
+// n + LANES, … of a row. Scores: each lane multiplies its part of all rows and a key, and an exchange leaves it with
+// whole scores, of every LANES-th row; they go to scratch memory. Output: weights are broadcast, V is not. A block's
+// sum is added to the sum of those before it, which keeps errors of long sums small, and is all that is ever rescaled.
 //
 // A row's result has the same bits whatever the tile, the trips and the passes are. A tile that comes out with a NaN
 // or an infinity is done once more, row by row: V may have them at keys that a row does not see, whose weight is 0.
@@ -21,6 +20,7 @@
 #extension GL_KHR_shader_subgroup_basic : require
 #extension GL_KHR_shader_subgroup_vote : require
 #extension GL_KHR_shader_subgroup_ballot : require
+#extension GL_KHR_shader_subgroup_shuffle : require
 #include "lib/features.glsl"
 #include "lib/attention.glsl"
 #include "interface/attention_prefill.h"
@@ -64,10 +64,11 @@ place at;
 uint first_row;
 int row_first[LANE_ROWS]; // keys that a row sees
 uint row_keys[LANE_ROWS];
-vec4 query[LANE_ROWS * QUADS];
+vec4 query[ROWS * SLICES];
 // row_max: with BOUNDED the largest |logit|, which no weight depends on.
 float row_max[LANE_ROWS], row_sum[LANE_ROWS], factor[LANE_ROWS];
 vec4 out_sum[ROWS * V_SLICES];
+float parts[KEYS * ROWS];       // of the products of a trip: what each lane has
 float scores[KEYS * LANE_ROWS]; // of a trip, and so the weights
 vec4 pass_sum[ROWS * PASS_SLICES]; // of a block and a pass
 float block_total[LANE_ROWS];
@@ -87,42 +88,47 @@ uint64_t q_address(row r) {
     return sxt_start(SXT_ATTENTION_Q) + elements * uint64_t(sxt_element_bytes(type));
 }
 
-uint64_t staged_query(uint r) {
-    return stage + uint64_t((r * LANES + lane) * (QUADS * 16u));
-}
-
-// Types other than f32 are decoded by one piece of code, and read back.
-void stage_queries() {
-    uint quads = pc.dims & 0xffu, type = type_at(SXT_ATTENTION_Q_TYPE_SHIFT);
-    [[dont_unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
-        uint64_t from = q_address(lane_row(r)), to = staged_query(r);
-        [[dont_unroll]] for (uint quad = 0; quad < quads; quad++)
-            sxt_write4(to + uint64_t(quad * 16u), 0u, any_quad(from, quad, type), SXT_STORE_F32);
-    }
-}
-
-void load_queries() {
-    float scale = q_factor(at);
-    uint quads = pc.dims & 0xffu;
-    if (!Q_DIRECT)
-        stage_queries();
-    [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
-        uint64_t from = Q_DIRECT ? q_address(lane_row(r)) : staged_query(r);
-        [[unroll]] for (uint quad = 0; quad < QUADS; quad++) {
-            vec4 q = sxt_read4(from, quad * 16u, SXT_STORE_F32);
-            // Where the head is shorter than its padding, the rest is 0.
-            query[r * QUADS + quad] = Q_DIRECT || quad < quads ? q * scale : vec4(0);
-        }
-    }
-}
-
-// ── Scores of a block ──
-
 // How far lanes without a quad in the last slice must go back for one.
 uint64_t lane_back(uint quads, uint unit_bytes) {
     const uint rest = quads % LANES;
     return uint64_t(rest == 0u ? 0u : (lane - min(lane, rest - 1u)) * unit_bytes);
 }
+
+bool has_quad(uint slice) {
+    return QUADS % LANES == 0u || slice * LANES + lane < QUADS;
+}
+
+// Types other than f32 are decoded by one piece of code, and read back.
+void stage_queries() {
+    uint quads = pc.dims & 0xffu, type = type_at(SXT_ATTENTION_Q_TYPE_SHIFT);
+    uint64_t to = stage;
+    [[dont_unroll]] for (uint i = 0; i < ROWS; i++) {
+        uint64_t from = q_address(row_at(at, first_row + i));
+        [[dont_unroll]] for (uint quad = lane; quad < SLICES * LANES; quad += LANES) {
+            // Where the head is shorter than its padding, the rest is 0.
+            vec4 q = any_quad(from, min(quad, quads - 1u), type);
+            sxt_write4(to + uint64_t(quad * 16u), 0u, quad < quads ? q : vec4(0), SXT_STORE_F32);
+        }
+        to += uint64_t(SLICES * LANES * 16u);
+    }
+}
+
+void load_queries() {
+    float scale = q_factor(at);
+    if (!Q_DIRECT)
+        stage_queries();
+    uint64_t ahead = uint64_t(lane * 16u), back = Q_DIRECT ? lane_back(QUADS, 16u) : uint64_t(0);
+    [[unroll]] for (uint i = 0; i < ROWS; i++) {
+        uint64_t from = Q_DIRECT ? q_address(row_at(at, first_row + i)) : stage + uint64_t(i * SLICES * LANES * 16u);
+        from += ahead;
+        [[unroll]] for (uint slice = 0; slice < SLICES; slice++) {
+            vec4 q = sxt_read4(slice + 1 == SLICES ? from - back : from, slice * LANES * 16u, SXT_STORE_F32);
+            query[i * SLICES + slice] = has_quad(slice) ? q * scale : vec4(0);
+        }
+    }
+}
+
+// ── Scores of a block ──
 
 // Weights of two rows go together: 8 bytes a lane.
 uint64_t score_address(int key, int block) {
@@ -159,6 +165,17 @@ void finish_scores(int key, uint there) {
     }
 }
 
+// Adds up over the lanes, of LANES rows at a time: of two rows `step` apart the upper lanes go on with the one, the
+// others with the other, so that in the end lane j has row j. Written out: loops over a step are not unrolled by these
+// drivers, and what they index goes through memory.
+#define fold(step)                                                                                                     \
+    [[unroll]] for (uint n = 0; n < KEYS * LANE_ROWS * step; n++) {                                                    \
+        uint low = n / step * LANES + n % step;                                                                        \
+        bool upper = (lane & step) != 0u;                                                                              \
+        float keep = upper ? parts[low + step] : parts[low], give = upper ? parts[low] : parts[low + step];            \
+        parts[low] = keep + subgroupShuffleXor(give, step);                                                            \
+    }
+
 // `row_max` takes in the keys from `from` to before `to`.
 void multiply(rows k, int block, int from, int to) {
     const uint unit_bytes = K_READ == SXT_STORE_F32 ? 16u : 8u;
@@ -176,29 +193,31 @@ void multiply(rows k, int block, int from, int to) {
             if (K_STAGED)
                 key_at[j] = staged + uint64_t(j * SLICES * LANES * 16u);
         }
-        [[unroll]] for (uint n = 0; n < KEYS * LANE_ROWS; n++)
-            scores[n] = 0.0;
+        [[unroll]] for (uint n = 0; n < KEYS * ROWS; n++)
+            parts[n] = 0.0;
         [[unroll]] for (uint slice = 0; slice < SLICES; slice++) {
-            vec4 keys[KEYS];
-            [[unroll]] for (uint j = 0; j < KEYS; j++)
-                keys[j] =
+            [[unroll]] for (uint j = 0; j < KEYS; j++) {
+                vec4 k =
                     sxt_read4(slice + 1 == SLICES ? key_at[j] - back : key_at[j], slice * LANES * unit_bytes, K_READ);
-            [[unroll]] for (uint n = 0; n < LANES; n++) {
-                if (slice * LANES + n < QUADS) {
-                    [[unroll]] for (uint j = 0; j < KEYS; j++) {
-                        vec4 value = subgroupBroadcast(keys[j], n);
-                        [[unroll]] for (uint r = 0; r < LANE_ROWS; r++) {
-                            vec4 q = query[r * QUADS + slice * LANES + n];
-                            uint w = j * LANE_ROWS + r;
-                            scores[w] = value.x * q.x + scores[w];
-                            scores[w] = value.y * q.y + scores[w];
-                            scores[w] = value.z * q.z + scores[w];
-                            scores[w] = value.w * q.w + scores[w];
-                        }
-                    }
+                k = has_quad(slice) ? k : vec4(0);
+                [[unroll]] for (uint i = 0; i < ROWS; i++) {
+                    vec4 q = query[i * SLICES + slice];
+                    uint n = j * ROWS + i;
+                    parts[n] = k.x * q.x + parts[n];
+                    parts[n] = k.y * q.y + parts[n];
+                    parts[n] = k.z * q.z + parts[n];
+                    parts[n] = k.w * q.w + parts[n];
                 }
             }
         }
+        if (LANES >= 16)
+            fold(8);
+        if (LANES >= 8)
+            fold(4);
+        fold(2);
+        fold(1);
+        [[unroll]] for (uint n = 0; n < KEYS * LANE_ROWS; n++)
+            scores[n] = parts[n * LANES];
         finish_scores(key, there);
         store_scores(where);
         where += uint64_t(KEYS * ROWS * 4u);
