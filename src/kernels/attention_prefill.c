@@ -29,18 +29,19 @@ static uint32_t times(uint32_t value, uint32_t divisor) {
     return n;
 }
 
-// What is read, gathered lane by lane, and broadcast counts once for all rows of the tile, so it has as many as compile
-// in bearable time. Values go in passes over parts of the channels: a trip pays for carrying the sums of its pass, so
-// the more values it takes the better; but with each pass weights are read once more.
+// What is read, gathered lane by lane, counts once for all rows of the tile. Values go in passes over parts of the
+// channels: a trip pays for carrying the sums of its pass, so the more values it takes the better; but with each pass
+// weights are read once more.
 //
-// CPUs with 32 vector registers (AVX-512) take 1024 products a trip, in each lane. With 16, and less room for decoded
-// instructions, short trips are faster: flux.full1k on an EPYC with AVX2 takes 1.10 times as long with 512 products and
-// one pass. (Four rows a lane are 4% faster, but are compiled in 24 s and not in 8.) The terms that are added to a score
-// are branches among all that a trip keeps, and take long to compile: there a tile is smallest.
+// The sums of a trip's keys and rows should stay in registers, and its code in the CPU's cache of decoded instructions.
+// On an EPYC with AVX2 (16 registers) flux.full1k takes 1.4 times as long with two keys a trip, 1.2 times with four rows
+// a lane, and 1.1 times with one pass. CPUs with 32 registers (AVX-512) get twice as much of each: not measured since
+// scores are made this way. The terms that are added to a score are branches among all that a trip keeps, and take
+// long to compile: there a tile is smallest.
 enum { SIZE_SMALLEST, SIZE_SHORT_TRIPS, SIZE_LONG_TRIPS };
 
 static prefill_shape shape_of_size(const sxt_attention_desc *desc, uint32_t size, uint32_t lanes) {
-    enum { MOST_PASSES = 4, PASS_SLICES = 2 };
+    enum { MOST_PASSES = 4, PASS_SLICES = 2, MOST_SUMS = 32 };
     static const struct {
         uint32_t products, lane_rows;
     } sizes[SXT_ATTENTION_SOFTWARE_TILES] = {{256, 1}, {1024, 2}, {1024, 4}};
@@ -49,13 +50,13 @@ static prefill_shape shape_of_size(const sxt_attention_desc *desc, uint32_t size
     const uint64_t packed = sxt_attention_packed_rows(desc);
     prefill_shape shape = {.head = head, .v_head = v_head, .lane_rows = 1, .keys = 1, .values = 2, .passes = 1};
     while (shape.lane_rows < most_lane_rows && shape.lane_rows * lanes < packed &&
-           4 * shape.lane_rows * larger(head, v_head) <= products)
+           2 * shape.lane_rows * lanes <= MOST_SUMS && 4 * shape.lane_rows * larger(head, v_head) <= products)
         shape.lane_rows *= 2;
     if (size == SIZE_SHORT_TRIPS) {
         shape.passes = smaller(times(v_head, PASS_SLICES * 4 * lanes), MOST_PASSES);
     } else {
         shape.passes = shape.lane_rows == 4 && v_head > 64 ? 2 : 1;
-        shape.keys = times(products, shape.lane_rows * head);
+        shape.keys = smaller(times(products, shape.lane_rows * head), times(MOST_SUMS, shape.lane_rows * lanes));
         shape.values = times(products * shape.passes, shape.lane_rows * v_head);
     }
     // Scores are stored in pairs.
