@@ -1,7 +1,8 @@
 // Attention of many queries, for lavapipe, which runs Vulkan on the CPU. There a barrier or shared memory costs more
 // than it saves, a load is a gather whatever it loads, what a loop carries costs a blend a trip, and broadcasts from a
 // constant lane are nearly free. So: a workgroup is one subgroup of LANES, a tile's queries or outputs stay in
-// registers, trips of loops are few and fat, and everything that depends on no data is unrolled.
+// registers, and what depends on no data is unrolled. Yet trips of loops are short: the CPU's caches must hold their
+// code.
 //
 // Keys are taken in blocks of 256, counted from key 0, and each block twice; lanes are channels, lane n has quads n,
 // n + LANES, … of a row. Scores: each lane multiplies its part of all rows and a key, and an exchange leaves it with
@@ -100,15 +101,10 @@ bool has_quad(uint slice) {
 
 // Types other than f32 are decoded by one piece of code, and read back.
 void stage_queries() {
-    uint quads = pc.dims & 0xffu, type = type_at(SXT_ATTENTION_Q_TYPE_SHIFT);
+    uint type = type_at(SXT_ATTENTION_Q_TYPE_SHIFT);
     uint64_t to = stage;
     [[dont_unroll]] for (uint i = 0; i < ROWS; i++) {
-        uint64_t from = q_address(row_at(at, first_row + i));
-        [[dont_unroll]] for (uint quad = lane; quad < SLICES * LANES; quad += LANES) {
-            // Where the head is shorter than its padding, the rest is 0.
-            vec4 q = any_quad(from, min(quad, quads - 1u), type);
-            sxt_write4(to + uint64_t(quad * 16u), 0u, quad < quads ? q : vec4(0), SXT_STORE_F32);
-        }
+        stage_row(q_address(row_at(at, first_row + i)), to, pc.dims & 0xffu, SLICES * LANES, type);
         to += uint64_t(SLICES * LANES * 16u);
     }
 }

@@ -81,17 +81,7 @@ static void expect_runnable(const sxt_caps *caps, const sxt_attention_desc *desc
     cr_assert_leq(shared_bytes(spec), caps->shared_bytes, "%s", text);
     cr_assert(columns == 1 || spec[SXT_ATTENTION_SPEC_TOGETHER], "subgroups that share rows wait: %s", text);
 
-    const struct sxt_attention_push push = sxt_test_planned_push(plan);
-    const struct sxt_attention_params params = sxt_test_planned_params(d);
-    const uint64_t tiles = ((uint64_t)push.q_tokens * push.group + rows - 1) / rows * push.kv_heads * params.sequences;
-    cr_assert_eq(push.tiles, tiles, "%s", text);
-    cr_assert_geq((uint64_t)d->groups[0] * d->groups[1], params.part_tiles, "%s", text);
-    cr_assert_eq(d->groups[2], params.part_splits, "%s", text);
-    for (uint32_t i = 0; i < plan->dispatch_count; i++)
-        for (int axis = 0; axis < 3; axis++)
-            cr_assert(plan->dispatches[i].groups[axis] > 0 &&
-                          plan->dispatches[i].groups[axis] <= caps->max_group_count[axis],
-                      "%s", text);
+    sxt_test_expect_covered(caps, plan);
 }
 
 // ── Tiles ──

@@ -42,19 +42,7 @@ static void expect_runnable(sxt_test_made_up device, const sxt_attention_desc *d
     cr_assert_leq(spec[SXT_ATTENTION_SPEC_OUT_ROWS] * out_quads, 12u, "%s: registers: %s", name, plan->variant);
     cr_assert_geq(spec[SXT_ATTENTION_SPEC_HEAD], desc->q.shape[SXT_CHANNEL]);
 
-    const struct sxt_attention_push push = sxt_test_planned_push(plan);
-    const struct sxt_attention_params params = sxt_test_planned_params(d);
-    const uint64_t tiles = ((uint64_t)push.q_tokens * push.group + rows - 1) / rows * push.kv_heads * params.sequences;
-    cr_assert_eq(push.tiles, tiles);
-    cr_assert_geq((uint64_t)d->groups[0] * d->groups[1], params.part_tiles);
-    const uint64_t turns = (params.splits + params.part_splits - 1) / params.part_splits;
-    cr_assert_eq(plan->parts, (tiles + params.part_tiles - 1) / params.part_tiles * turns);
-    cr_assert_eq(d->groups[2], params.part_splits);
-    for (uint32_t n = 0; n < plan->dispatch_count; n++)
-        for (int axis = 0; axis < 3; axis++) {
-            const uint32_t count = plan->dispatches[n].groups[axis];
-            cr_assert(count > 0 && count <= caps.max_group_count[axis], "%s: %s", name, plan->variant);
-        }
+    sxt_test_expect_covered(&caps, plan);
 }
 
 static sxt_plan plan_runnable(sxt_test_made_up device, const sxt_attention_desc *desc) {

@@ -85,14 +85,18 @@ vec4 any_quad(uint64_t row, uint quad, uint type) {
     return scale * sxt_decode4(codes, 0u, 0u, first / 16u * 4u);
 }
 
-// Writes the keys from `from` to before `to` as f32 rows of `width` quads, of which the last ones are 0.
+// Writes a row of `quads` quads of any type as one of `width` quads in f32, of which the last ones are 0.
+void stage_row(uint64_t row, uint64_t to_address, uint quads, uint width, uint type) {
+    [[dont_unroll]] for (uint quad = lane; quad < width; quad += LANES) {
+        vec4 v = any_quad(row, min(quad, quads - 1u), type);
+        sxt_write4(to_address + uint64_t(quad * 16u), 0u, quad < quads ? v : vec4(0), SXT_STORE_F32);
+    }
+}
+
+// The keys from `from` to before `to`.
 void stage_rows(rows r, uint64_t to_address, int block, int from, int to, uint quads, uint width, uint type) {
     [[dont_unroll]] for (int key = from; key < to; key++) {
-        uint64_t row = row_address(r, block, key) & ~ABSENT;
-        [[dont_unroll]] for (uint quad = lane; quad < width; quad += LANES) {
-            vec4 v = any_quad(row, min(quad, quads - 1u), type);
-            sxt_write4(to_address + uint64_t(quad * 16u), 0u, quad < quads ? v : vec4(0), SXT_STORE_F32);
-        }
+        stage_row(row_address(r, block, key) & ~ABSENT, to_address, quads, width, type);
         to_address += uint64_t(width * 16u);
     }
 }

@@ -56,7 +56,7 @@ static bool touches(const sxt_caps *caps, const sxt_attention_desc *desc, const 
 }
 
 bool sxt_attention_plan_decode(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan) {
-    // Fewer keys are not worth it; more packed rows are quicker with rows in the lanes.
+    // Fewer keys are not worth it; with more packed rows the prefill kernel is quicker.
     enum { LEAST_KEYS = 256, MOST_PACKED = 16 };
     uint64_t packed = sxt_attention_packed_rows(desc);
     sxt_attention_frame frame;

@@ -90,3 +90,21 @@ struct sxt_attention_params sxt_test_planned_params(const sxt_dispatch *dispatch
     memcpy(&params, dispatch->params, sizeof params);
     return params;
 }
+
+void sxt_test_expect_covered(const sxt_caps *caps, const sxt_plan *plan) {
+    const sxt_dispatch *d = &plan->dispatches[0];
+    const struct sxt_attention_push push = sxt_test_planned_push(plan);
+    const struct sxt_attention_params params = sxt_test_planned_params(d);
+    const uint32_t rows = d->spec[SXT_ATTENTION_SPEC_ROWS];
+    const uint64_t tiles = ((uint64_t)push.q_tokens * push.group + rows - 1) / rows * push.kv_heads * params.sequences;
+    cr_assert_eq(push.tiles, tiles, "%s", plan->variant);
+    cr_assert_geq((uint64_t)d->groups[0] * d->groups[1], params.part_tiles, "%s", plan->variant);
+    const uint64_t turns = (params.splits + params.part_splits - 1) / params.part_splits;
+    cr_assert_eq(plan->parts, (tiles + params.part_tiles - 1) / params.part_tiles * turns, "%s", plan->variant);
+    cr_assert_eq(d->groups[2], params.part_splits, "%s", plan->variant);
+    for (uint32_t n = 0; n < plan->dispatch_count; n++)
+        for (int axis = 0; axis < 3; axis++) {
+            const uint32_t count = plan->dispatches[n].groups[axis];
+            cr_assert(count > 0 && count <= caps->max_group_count[axis], "%s", plan->variant);
+        }
+}

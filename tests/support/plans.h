@@ -36,4 +36,8 @@ void sxt_test_plan_on(sxt_test_made_up device, const sxt_attention_desc *desc, s
 struct sxt_attention_push sxt_test_planned_push(const sxt_plan *plan);
 struct sxt_attention_params sxt_test_planned_params(const sxt_dispatch *dispatch);
 
+// Fails the test unless the parts of an attention's plan, and the grid of each, cover all tiles and splits, within what
+// the device can dispatch.
+void sxt_test_expect_covered(const sxt_caps *caps, const sxt_plan *plan);
+
 #endif
