@@ -154,8 +154,8 @@ void finish_scores(int key, uint there) {
             // One comparison: && would be a branch.
             bool seen = uint(k - row_first[r]) < (!PAGES || (there & 1u << j) != 0u ? row_keys[r] : 0u);
             s = seen ? s : MASKED;
-            float size = BOUNDED ? abs(s) : s;
-            row_max[r] = max(row_max[r], s == MASKED ? MASKED : size);
+            float size = !BOUNDED ? s : s == MASKED ? MASKED : abs(s);
+            row_max[r] = size > row_max[r] ? size : row_max[r]; // a NaN is left out
             scores[n] = BOUNDED ? held_weight(s) : s;
         }
     }
@@ -183,8 +183,11 @@ void multiply(rows k, int block, int from, int to) {
         [[unroll]] for (uint j = 0; j < KEYS; j++) {
             if (PAGES || !K_STAGED) {
                 key_at[j] = row_address(k, block, key + int(j));
-                there |= key_at[j] < ABSENT ? 1u << j : 0u;
-                key_at[j] = (key_at[j] & ~ABSENT) + ahead;
+                if (PAGES) {
+                    there |= key_at[j] < ABSENT ? 1u << j : 0u;
+                    key_at[j] &= ~ABSENT;
+                }
+                key_at[j] += ahead;
             }
             if (K_STAGED)
                 key_at[j] = staged + uint64_t(j * SLICES * LANES * 16u);

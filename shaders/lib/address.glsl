@@ -6,6 +6,10 @@
 
 #include "lib/storage.glsl"
 
+#ifndef SXT_LARGEST_UINT
+#define SXT_LARGEST_UINT 0xffffffffu
+#endif
+
 layout(buffer_reference, std430, buffer_reference_align = 8) buffer sxt_long_at { uint64_t at[]; };
 
 // Not packUint2x32, on which 16 lanes of lavapipe 26.1 abort.
@@ -15,6 +19,13 @@ uint64_t sxt_long(uvec2 v) {
 
 uvec2 sxt_short(uint64_t v) {
     return uvec2(uint(v), uint(v >> 32));
+}
+
+// The same of four f16. LLVM would see halves of 64 bits, and insert the third of each lane one by one. It cannot see
+// through a minimum with SXT_LARGEST_UINT, by which a kernel may define the largest number as something that only the
+// kernel knows to be it. (Without it prefill takes 1.07 times as long, and decode 1.09 times.)
+uvec2 sxt_short_halves(uint64_t v) {
+    return min(sxt_short(v), uvec2(SXT_LARGEST_UINT));
 }
 
 uint64_t sxt_start(uint slot) {
@@ -46,10 +57,12 @@ uint sxt_pack16(vec2 v, uint type) {
 
 // The quad at `offset` bytes from an address, both multiples of a quad. Constant offsets cost nothing.
 vec4 sxt_read4(uint64_t at, uint offset, uint type) {
-    uvec2 low = sxt_short(sxt_long_at(at).at[offset / 8u]);
-    if (type != SXT_STORE_F32)
-        return vec4(sxt_decode32(low.x, type), sxt_decode32(low.y, type));
-    return uintBitsToFloat(uvec4(low, sxt_short(sxt_long_at(at).at[offset / 8u + 1u])));
+    uint64_t low = sxt_long_at(at).at[offset / 8u];
+    if (type != SXT_STORE_F32) {
+        uvec2 words = sxt_short_halves(low);
+        return vec4(sxt_decode32(words.x, type), sxt_decode32(words.y, type));
+    }
+    return uintBitsToFloat(uvec4(sxt_short(low), sxt_short(sxt_long_at(at).at[offset / 8u + 1u])));
 }
 
 void sxt_write4(uint64_t at, uint offset, vec4 v, uint type) {

@@ -6,6 +6,8 @@
 #include "interface/attention.h"
 
 layout(push_constant) uniform push_block { sxt_attention_push pc; };
+// For lib/address.glsl: tokens are at most SXT_ATTENTION_MAX_TOKENS.
+#define SXT_LARGEST_UINT (~(pc.k_tokens >> 31))
 layout(std140, set = 0, binding = SXT_PARAMS_BINDING) uniform params_block { sxt_attention_params params; };
 
 layout(constant_id = SXT_ATTENTION_SPEC_K_TYPE) const uint K_TYPE = SXT_STORE_F32;

@@ -62,7 +62,8 @@ void load_unit(uint64_t row, uint type, uint units, bool even, uint slice, uint 
     }
     uint bytes = uint(unit_bytes(type, SXT_UNIT_CHANNELS(type))), offset = even ? slice * LANES * bytes / 8u : 0u;
     uint64_t where = row + uint64_t((even ? lane : unit) * bytes);
-    uvec2 word = sxt_short(sxt_long_at(where).at[offset]);
+    uint64_t low = sxt_long_at(where).at[offset];
+    uvec2 word = type == SXT_STORE_F16 ? sxt_short_halves(low) : sxt_short(low);
     unit_raw[n * UNIT_WORDS] = word.x;
     unit_raw[n * UNIT_WORDS + 1u] = word.y;
     if (type == SXT_STORE_F32) {

@@ -13,7 +13,8 @@
 struct rows {
     uint64_t start;  // of key 0, or with pages of page 0
     int first, last; // keys that may be read; not with pages
-    uint64_t stride; // bytes from key to key
+    uint stride;     // from key to key, in units: a product of 32-bit numbers costs a third
+    uint unit_bytes; // of an element, or a block
     uint64_t page;   // bytes from page to page
     uint64_t list;
 };
@@ -32,7 +33,8 @@ rows rows_of(place at, uint slot, uint base_shift, uint stride[3], uint type, ui
         from += uint64_t(at.k_batch) * uint64_t(stride[0]) + uint64_t(at.k_first) * uint64_t(stride[1]);
     rows r;
     r.start = sxt_start(slot) + bytes_of(from, type);
-    r.stride = bytes_of(uint64_t(stride[1]), type);
+    r.stride = sxt_is_blocks(type) ? stride[1] >> 5 : stride[1];
+    r.unit_bytes = uint(bytes_of(uint64_t(sxt_is_blocks(type) ? 32u : 1u), type));
     r.first = keys.x;
     r.last = max(keys.y - 1, keys.x);
     r.page = bytes_of(uint64_t(stride[0]), type);
@@ -42,6 +44,10 @@ rows rows_of(place at, uint slot, uint base_shift, uint stride[3], uint type, ui
 
 const uint64_t ABSENT = uint64_t(1) << 63; // of an address in a list: its page is not there
 
+uint64_t bytes_before(rows r, uint key) {
+    return uint64_t(key) * uint64_t(r.stride) * uint64_t(r.unit_bytes);
+}
+
 // Lists where the keys from `from` to before `to` of a block are. A lane looks up a key. `keys`: as for rows_of.
 void list_rows(place at, rows k, rows v, int block, int from, int to, ivec2 keys) {
     [[dont_unroll]] for (int key = from; key < to; key += int(LANES)) {
@@ -49,10 +55,10 @@ void list_rows(place at, rows k, rows v, int block, int from, int to, ivec2 keys
         key_place where = find_key(at, uint(clamp(mine, keys.x, keys.y - 1)));
         uint64_t offset = uint64_t(uint(mine - block) * 8u);
         uint64_t absent = where.there ? uint64_t(0) : ABSENT;
-        uint64_t page = uint64_t(where.batch), token = uint64_t(where.token);
+        uint64_t page = uint64_t(where.batch);
         if (mine < to) {
-            sxt_long_at(k.list + offset).at[0] = k.start + page * k.page + token * k.stride | absent;
-            sxt_long_at(v.list + offset).at[0] = v.start + page * v.page + token * v.stride;
+            sxt_long_at(k.list + offset).at[0] = k.start + page * k.page + bytes_before(k, where.token) | absent;
+            sxt_long_at(v.list + offset).at[0] = v.start + page * v.page + bytes_before(v, where.token);
         }
     }
 }
@@ -63,7 +69,7 @@ void list_rows(place at, rows k, rows v, int block, int from, int to, ivec2 keys
 uint64_t row_address(rows r, int block, int key) {
     if (PAGES)
         return sxt_long_at(r.list + uint64_t(int64_t(key - block) * 8)).at[0];
-    return r.start + uint64_t(uint(clamp(key, r.first, r.last))) * r.stride;
+    return r.start + bytes_before(r, uint(clamp(key, r.first, r.last)));
 }
 
 // A quad of a row of any type, fp8 without its scale.
@@ -71,7 +77,7 @@ vec4 any_quad(uint64_t row, uint quad, uint type) {
     if (type == SXT_STORE_F32)
         return sxt_read4(row + uint64_t(quad * 16u), 0u, SXT_STORE_F32);
     if (type == SXT_STORE_F16 || type == SXT_STORE_BF16) {
-        uvec2 word = sxt_short(sxt_long_at(row + uint64_t(quad * 8u)).at[0]);
+        uvec2 word = sxt_short_halves(sxt_long_at(row + uint64_t(quad * 8u)).at[0]);
         return vec4(sxt_decode32(word.x, type), sxt_decode32(word.y, type));
     }
     if (type == SXT_STORE_FP8_E4M3)
