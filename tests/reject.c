@@ -139,6 +139,13 @@ Test(reject, null_stream_device_and_description) {
     cr_expect_eq(sxt_measure_fma(b.device, &flops), SXT_ERROR_UNSUPPORTED);
     cr_expect_eq(flops, 7.0);
     cr_expect(strstr(b.log.text, "sxt_measure_fma: this device runs no kernels") != NULL);
+    const sxt_matrix_shape shape = {.m = 16, .n = 16, .k = 16, .c_type = 1, .scope = 3};
+    cr_expect_eq(sxt_measure_matrix(NULL, &shape, &flops), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_measure_matrix(b.device, NULL, &flops), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_measure_matrix(b.device, &shape, NULL), SXT_ERROR_INVALID);
+    cr_expect_eq(sxt_measure_matrix(b.device, &shape, &flops), SXT_ERROR_UNSUPPORTED);
+    cr_expect_eq(flops, 7.0);
+    cr_expect(strstr(b.log.text, "sxt_measure_matrix: this device runs no products") != NULL);
     uint64_t bytes = 1;
     cr_expect_eq(sxt_scratch_size(NULL, SXT_OP_NORM, &base, &bytes), SXT_ERROR_INVALID);
     cr_expect_eq(sxt_scratch_size(b.device, SXT_OP_NORM, &base, NULL), SXT_ERROR_INVALID);

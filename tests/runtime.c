@@ -311,22 +311,6 @@ Test(runtime, misuse_of_tickets_and_timestamps_is_rejected) {
     sxt_device_close(&device);
 }
 
-// Between a thousandth of one core and more than any device has; and not of a kernel that does nothing.
-Test(runtime, rate_of_multiply_adds_is_measured_and_errors_leave_the_device_usable) {
-    sxt_device *device = open_with(NULL);
-    double flops = 0;
-    cr_assert_eq(sxt_measure_fma(device, &flops), SXT_OK);
-    cr_expect(flops > 1e6 && flops < 1e17, "%g", flops);
-    sxt_test_fake.fail_call = SXT_FAKE_vkQueueSubmit;
-    sxt_test_fake.fail_at = sxt_test_fake.calls[SXT_FAKE_vkQueueSubmit] + 1;
-    sxt_test_fake.fail_result = VK_ERROR_OUT_OF_HOST_MEMORY;
-    double unchanged = 7;
-    cr_expect_eq(sxt_measure_fma(device, &unchanged), SXT_ERROR_OUT_OF_MEMORY);
-    cr_expect_eq(unchanged, 7.0);
-    cr_expect_eq(sxt_measure_fma(device, &flops), SXT_OK);
-    sxt_device_close(&device);
-}
-
 static void *use_many_times(void *device) {
     for (uint32_t i = 0; i < 25; i++)
         if (sxt_copy_job_use_device(device, i % 2) != SXT_OK) return device;

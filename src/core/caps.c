@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { COMPONENT_F16 = 0, COMPONENT_BF16 = 1000141000 }; // VkComponentTypeKHR
-
 static const struct {
     const char *name;
     size_t offset;
@@ -64,8 +62,8 @@ static void drop_dependents(sxt_caps *caps) {
         caps->matrix2 = false;
         drop_shapes(caps, true, 0);
     }
-    if (!caps->fp16) drop_shapes(caps, false, COMPONENT_F16);
-    if (!caps->bf16) drop_shapes(caps, false, COMPONENT_BF16);
+    if (!caps->fp16) drop_shapes(caps, false, SXT_COMPONENT_F16);
+    if (!caps->bf16) drop_shapes(caps, false, SXT_COMPONENT_BF16);
 }
 
 static sxt_result reject_name(const sxt_logger *logger, const char *name, size_t length) {

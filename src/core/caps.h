@@ -14,4 +14,7 @@ sxt_result sxt_caps_disable(const sxt_logger *logger, const char *list, sxt_caps
 // by memory, then the first. UINT32_MAX if none is usable.
 uint32_t sxt_device_best(const sxt_device_info *infos, uint32_t count);
 
+// VkComponentTypeKHR and VkScopeKHR, as in sxt_matrix_shape.
+enum { SXT_COMPONENT_F16 = 0, SXT_COMPONENT_F32 = 1, SXT_COMPONENT_BF16 = 1000141000, SXT_SCOPE_SUBGROUP = 3 };
+
 #endif

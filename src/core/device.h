@@ -48,7 +48,9 @@ struct sxt_backend {
     sxt_result (*prepare)(sxt_device *device, sxt_op op, const void *desc); // desc is resolved
     sxt_result (*scratch_size)(sxt_device *device, sxt_op op, const void *desc, uint64_t *out_bytes); // the same
     sxt_result (*describe)(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size);
-    sxt_result (*measure_fma)(sxt_device *device, double *out_flops); // NULL: not for this kind of device; `tune` too
+    // NULL: not for this kind of device; so are the next two.
+    sxt_result (*measure_fma)(sxt_device *device, double *out_flops);
+    sxt_result (*measure_matrix)(sxt_device *device, const sxt_matrix_shape *shape, double *out_flops);
     sxt_result (*tune)(sxt_device *device, sxt_op op, const void *desc, sxt_tuning *out_tuning); // desc is resolved
     sxt_result (*statistics)(sxt_device *device, sxt_op op, const void *desc, sxt_statistic *out_statistics,
                              uint32_t capacity, uint32_t *out_count);

@@ -1,4 +1,7 @@
+#include "core/caps.h"
 #include "core/op.h"
+
+#include <string.h>
 
 sxt_result sxt_stream_create(sxt_device *device, sxt_stream **out_stream) {
     if (device == NULL) return SXT_ERROR_INVALID;
@@ -68,6 +71,24 @@ sxt_result sxt_measure_fma(sxt_device *device, double *out_flops) {
         return SXT_ERROR_UNSUPPORTED;
     }
     return device->backend->measure_fma(device, out_flops);
+}
+
+static bool is_measured(const sxt_caps *caps, const sxt_matrix_shape *shape) {
+    for (uint32_t i = 0; i < caps->matrix_shape_count; i++)
+        if (memcmp(&caps->matrix_shapes[i], shape, sizeof *shape) == 0)
+            return (shape->a_type == SXT_COMPONENT_F16 || shape->a_type == SXT_COMPONENT_BF16) &&
+                   shape->c_type == SXT_COMPONENT_F32 && shape->scope == SXT_SCOPE_SUBGROUP;
+    return false;
+}
+
+sxt_result sxt_measure_matrix(sxt_device *device, const sxt_matrix_shape *shape, double *out_flops) {
+    if (device == NULL) return SXT_ERROR_INVALID;
+    if (shape == NULL || out_flops == NULL) SXT_REJECT(&device->logger, "sxt_measure_matrix: a pointer is NULL");
+    if (device->backend->measure_matrix == NULL || !is_measured(&device->info.caps, shape)) {
+        sxt_log(&device->logger, SXT_LOG_ERROR, "sxt_measure_matrix: this device runs no products of that shape");
+        return SXT_ERROR_UNSUPPORTED;
+    }
+    return device->backend->measure_matrix(device, shape, out_flops);
 }
 
 sxt_result sxt_tune(sxt_device *device, sxt_op op, const void *desc, sxt_tuning *out_tuning) {

@@ -1,9 +1,8 @@
 // Attention on matrix units: shaders/attention_matrix.comp.
 #include "interface/attention_matrix.h"
 
+#include "core/caps.h"
 #include "kernels/attention.h"
-
-enum { COMPONENT_F16 = 0, COMPONENT_F32 = 1, COMPONENT_BF16 = 1000141000, SCOPE_SUBGROUP = 3 }; // of Vulkan
 
 static bool is_half(sxt_type type) {
     return type != SXT_TYPE_F32 && type != SXT_TYPE_BF16;
@@ -11,12 +10,12 @@ static bool is_half(sxt_type type) {
 
 // The type of products: f16 holds all that it is asked to but bf16, whose range is larger.
 static uint32_t component_of(const sxt_attention_desc *desc) {
-    return desc->k.type == SXT_TYPE_BF16 ? COMPONENT_BF16 : COMPONENT_F16;
+    return desc->k.type == SXT_TYPE_BF16 ? SXT_COMPONENT_BF16 : SXT_COMPONENT_F16;
 }
 
 static bool fits_kernel(const sxt_matrix_shape *shape) {
-    return shape->c_type == COMPONENT_F32 && shape->scope == SCOPE_SUBGROUP && shape->m % 8 == 0 && shape->n % 8 == 0 &&
-           shape->k % 8 == 0 && shape->m <= 32 && 32 % shape->n == 0 && 32 % shape->k == 0;
+    return shape->c_type == SXT_COMPONENT_F32 && shape->scope == SXT_SCOPE_SUBGROUP && shape->m % 8 == 0 &&
+           shape->n % 8 == 0 && shape->k % 8 == 0 && shape->m <= 32 && 32 % shape->n == 0 && 32 % shape->k == 0;
 }
 
 // The driver's first choice among the shapes that the kernel can take; NULL if there is none.
@@ -46,7 +45,7 @@ typedef struct matrix_tile {
 
 // Rows start at multiples of 8 elements of the type that is multiplied, and so do they end.
 static bool is_wide(const sxt_tensor *tensor, uint32_t component, uint32_t base, const uint32_t stride[3]) {
-    const sxt_type type = component == COMPONENT_BF16 ? SXT_TYPE_BF16 : SXT_TYPE_F16;
+    const sxt_type type = component == SXT_COMPONENT_BF16 ? SXT_TYPE_BF16 : SXT_TYPE_F16;
     return tensor->type == type && (tensor->shape[SXT_CHANNEL] | base | stride[0] | stride[1] | stride[2]) % 8 == 0;
 }
 
@@ -93,15 +92,6 @@ static bool fits(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t 
            tile->keys % (tile->n * tile->column_groups) == 0 && tile->rows % (tile->m * tile->row_groups) == 0 &&
            own_octets * 4 >= tile->m * tile->n && (!tile->held_q || tile->k_chunk == tile->head) &&
            shared_bytes(desc, tile) <= caps->shared_bytes;
-}
-
-// AMD's units do twice the work with subgroups of 64 for the same operands; Intel's drivers want the smallest there are.
-static uint32_t lanes_of(const sxt_caps *caps) {
-    enum { VENDOR_AMD = 0x1002, VENDOR_INTEL = 0x8086 };
-    if (!caps->subgroup_size_control) return caps->subgroup_size;
-    if (caps->vendor_id == VENDOR_AMD && caps->subgroup_min <= 32 && caps->subgroup_max >= 32) return 32;
-    if (caps->vendor_id == VENDOR_INTEL) return caps->subgroup_min;
-    return caps->subgroup_size;
 }
 
 typedef struct tile_choice {
@@ -172,7 +162,7 @@ static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, ma
     const bool nvidia = caps->vendor_id == VENDOR_NVIDIA;
     const int first = caps->software ? SOFTWARE_TILES : nvidia ? NVIDIA_TILES : OTHER_TILES;
     const int end = caps->software ? ALL_TILES : nvidia ? SOFTWARE_TILES : NVIDIA_TILES;
-    tile->lanes = lanes_of(caps);
+    tile->lanes = sxt_plan_matrix_lanes(caps);
     // NVIDIA's loads turn matrices on their way out of shared memory; others take 16 bits at a time.
     tile->turned_v = !nvidia;
     tile->ahead = nvidia;
@@ -186,7 +176,7 @@ static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, ma
 // is below 2^16, its smallest normal one 2^−14: 2B·log2(e) ≤ 29.) Beyond, offsets by row keep them as high as can be.
 static bool bears_bound(const sxt_attention_desc *desc, float bound) {
     const float most = 10.0f;
-    return bound > 0 && (component_of(desc) == COMPONENT_BF16 || bound <= most);
+    return bound > 0 && (component_of(desc) == SXT_COMPONENT_BF16 || bound <= most);
 }
 
 sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan) {
@@ -207,7 +197,7 @@ sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_d
 
     frame.push.flags |= SXT_ATTENTION_ROWS_OUTER;
     sxt_dispatch *dispatch = &plan->dispatches[0];
-    dispatch->shader = shaders[second][component_of(desc) == COMPONENT_BF16];
+    dispatch->shader = shaders[second][component_of(desc) == SXT_COMPONENT_BF16];
     dispatch->subgroup_size = caps->subgroup_size_control ? tile.lanes : 0;
     uint32_t *spec = dispatch->spec;
     spec[SXT_ATTENTION_SPEC_BOUNDED] = bears_bound(desc, frame.params.bound);

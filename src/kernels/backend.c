@@ -85,6 +85,7 @@ const sxt_backend sxt_vulkan_backend = {
     .scratch_size = sxt_plan_scratch_size,
     .describe = sxt_plan_describe,
     .measure_fma = sxt_vulkan_measure_fma,
+    .measure_matrix = sxt_vulkan_measure_matrix,
     .tune = sxt_plan_tune,
     .statistics = statistics,
 };

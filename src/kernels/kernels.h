@@ -25,8 +25,9 @@ sxt_result sxt_plan_make(const sxt_device *device, sxt_op op, const void *desc, 
 sxt_result sxt_plan_scratch_size(sxt_device *device, sxt_op op, const void *desc, uint64_t *out_bytes);
 sxt_result sxt_plan_describe(sxt_device *device, sxt_op op, const void *desc, char *out_text, size_t size);
 
-// sxt_measure_fma on a device that runs.
+// sxt_measure_fma and sxt_measure_matrix on a device that runs; `shape` is one that the latter takes.
 sxt_result sxt_vulkan_measure_fma(sxt_device *device, double *out_flops);
+sxt_result sxt_vulkan_measure_matrix(sxt_device *device, const sxt_matrix_shape *shape, double *out_flops);
 
 // ── Helpers for plan functions ──
 
@@ -86,6 +87,9 @@ bool sxt_plan_by_address(const sxt_caps *caps);
 
 // Invocations of a workgroup in a kernel whose invocations do not talk to one another.
 uint32_t sxt_plan_group(const sxt_caps *caps);
+
+// The size of subgroups for kernels on matrix units. AMD's units do twice the work with subgroups of 64 for the same operands; Intel's drivers want the smallest there are.
+uint32_t sxt_plan_matrix_lanes(const sxt_caps *caps);
 
 // Into how many shares to cut `parts` of the work (heads, …) so that the device is busy, when `invocations` do one
 // share.

@@ -142,6 +142,14 @@ uint32_t sxt_plan_group(const sxt_caps *caps) {
     return smaller(limit, caps->software && caps->subgroup_size > 1 ? caps->subgroup_size : 128);
 }
 
+uint32_t sxt_plan_matrix_lanes(const sxt_caps *caps) {
+    enum { VENDOR_AMD = 0x1002, VENDOR_INTEL = 0x8086 };
+    if (!caps->subgroup_size_control) return caps->subgroup_size;
+    if (caps->vendor_id == VENDOR_AMD && caps->subgroup_min <= 32 && caps->subgroup_max >= 32) return 32;
+    if (caps->vendor_id == VENDOR_INTEL) return caps->subgroup_min;
+    return caps->subgroup_size;
+}
+
 uint32_t sxt_plan_shares(const sxt_caps *caps, uint64_t invocations, uint32_t parts) {
     // A big GPU holds 2^18 invocations at a time; a CPU wants some workgroups for each core, and long ones.
     uint64_t wanted = caps->software ? 32 * (uint64_t)sxt_plan_group(caps) : UINT64_C(1) << 18;

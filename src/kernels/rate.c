@@ -1,4 +1,5 @@
-// sxt_measure_fma: a kernel that only multiplies and adds, timed by the device's clock.
+// sxt_measure_fma and sxt_measure_matrix: kernels that only multiply and add, timed by the device's clock.
+#include "core/caps.h"
 #include "kernels/kernels.h"
 
 #include "interface/rate.h"
@@ -7,26 +8,42 @@
 #include <math.h>
 #include <string.h>
 
-// A CPU is kept busy by some workgroups for each of its cores, a big GPU by 2^18 invocations.
-static void plan_rate(const sxt_caps *caps, uint32_t trips, sxt_plan *out_plan) {
-    memset(out_plan, 0, sizeof *out_plan);
-    sxt_dispatch *dispatch = &out_plan->dispatches[0];
-    const struct sxt_rate_push push = {.trips = trips, .factor = 0.999f, .addend = 0.001f, .never = INFINITY};
+// A CPU is kept busy by some workgroups for each of its cores, a big GPU by 2^18 invocations. Returns the operations.
+static double plan_fma(const sxt_caps *caps, uint32_t trips, sxt_dispatch *dispatch) {
     dispatch->shader = SXT_SHADER_RATE;
     dispatch->spec_count = SXT_RATE_SPEC_COUNT;
     dispatch->spec[SXT_RATE_SPEC_GROUP] = sxt_plan_group(caps);
+    return dispatch->spec[SXT_RATE_SPEC_GROUP] * 2.0 * 4.0 * SXT_RATE_ACCUMULATORS * SXT_RATE_STEPS * trips;
+}
+
+// The same of a workgroup on matrix units: four subgroups, one for each part of a GPU's core.
+static double plan_matrix(const sxt_caps *caps, const sxt_matrix_shape *shape, uint32_t trips, sxt_dispatch *dispatch) {
+    const uint32_t lanes = sxt_plan_matrix_lanes(caps), most = sxt_plan_group(caps) / lanes;
+    const uint32_t subgroups = most < 1 ? 1 : most > 4 ? 4 : most;
+    dispatch->shader = shape->a_type == SXT_COMPONENT_BF16 ? SXT_SHADER_RATE_MATRIX_BF16 : SXT_SHADER_RATE_MATRIX;
+    dispatch->subgroup_size = caps->subgroup_size_control ? lanes : 0;
+    dispatch->spec_count = SXT_RATE_SPEC_MATRIX_COUNT;
+    dispatch->spec[SXT_RATE_SPEC_GROUP] = subgroups * lanes;
+    dispatch->spec[SXT_RATE_SPEC_M] = shape->m;
+    dispatch->spec[SXT_RATE_SPEC_N] = shape->n;
+    dispatch->spec[SXT_RATE_SPEC_K] = shape->k;
+    return subgroups * 2.0 * SXT_RATE_SIDE * SXT_RATE_SIDE * shape->m * shape->n * shape->k * trips;
+}
+
+// `shape`: NULL for multiply-adds of f32. Returns the operations of the plan.
+static double plan_rate(const sxt_caps *caps, const sxt_matrix_shape *shape, uint32_t trips, sxt_plan *out_plan) {
+    memset(out_plan, 0, sizeof *out_plan);
+    sxt_dispatch *dispatch = &out_plan->dispatches[0];
+    const struct sxt_rate_push push = {.trips = trips, .factor = 0.999f, .addend = 0.001f, .never = INFINITY};
+    const double operations =
+        shape == NULL ? plan_fma(caps, trips, dispatch) : plan_matrix(caps, shape, trips, dispatch);
     dispatch->binding_count = 1;
     dispatch->bindings[0].written = true; // any buffer does: nothing is
     sxt_plan_push(dispatch, &push, sizeof push);
     sxt_plan_grid(caps, caps->software ? 256 : 2048, dispatch->groups);
     out_plan->dispatch_count = 1;
-    sxt_plan_name(out_plan, "rate trips %u", trips);
-}
-
-static double operations(const sxt_plan *plan, uint32_t trips) {
-    const sxt_dispatch *d = &plan->dispatches[0];
-    double invocations = (double)d->groups[0] * d->groups[1] * d->spec[SXT_RATE_SPEC_GROUP];
-    return invocations * trips * 2.0 * 4.0 * SXT_RATE_ACCUMULATORS * SXT_RATE_STEPS;
+    sxt_plan_name(out_plan, "rate%s trips %u", shape == NULL ? "" : ".matrix", trips);
+    return operations * dispatch->groups[0] * dispatch->groups[1];
 }
 
 static sxt_result time_rate(sxt_stream *stream, const sxt_plan *plan, double *out_us) {
@@ -42,7 +59,7 @@ static sxt_result time_rate(sxt_stream *stream, const sxt_plan *plan, double *ou
     return result;
 }
 
-sxt_result sxt_vulkan_measure_fma(sxt_device *device, double *out_flops) {
+static sxt_result measure(sxt_device *device, const sxt_matrix_shape *shape, double *out_flops) {
     enum { REPETITIONS = 5 };
     const double enough_us = 4000; // of one dispatch: far above what a submission costs, far below a device's patience
     sxt_stream *stream = NULL;
@@ -50,15 +67,23 @@ sxt_result sxt_vulkan_measure_fma(sxt_device *device, double *out_flops) {
     double best = 0, us = 0;
     for (uint32_t trips = 16; result == SXT_OK; trips *= 4) {
         sxt_plan plan;
-        plan_rate(&device->info.caps, trips, &plan);
+        const double operations = plan_rate(&device->info.caps, shape, trips, &plan);
         result = time_rate(stream, &plan, &us); // compiles, the first time
         for (int i = 0; i < REPETITIONS && result == SXT_OK; i++) {
             result = time_rate(stream, &plan, &us);
-            if (result == SXT_OK && us > 0) best = fmax(best, operations(&plan, trips) / us * 1e6);
+            if (result == SXT_OK && us > 0) best = fmax(best, operations / us * 1e6);
         }
         if (us >= enough_us || trips >= 1u << 20) break;
     }
     sxt_stream_destroy(&stream);
     if (result == SXT_OK) *out_flops = best;
     return result;
+}
+
+sxt_result sxt_vulkan_measure_fma(sxt_device *device, double *out_flops) {
+    return measure(device, NULL, out_flops);
+}
+
+sxt_result sxt_vulkan_measure_matrix(sxt_device *device, const sxt_matrix_shape *shape, double *out_flops) {
+    return measure(device, shape, out_flops);
 }

@@ -124,7 +124,12 @@ static bool wanted_type(const sxt_caps *caps, VkComponentTypeKHR type) {
            (type != VK_COMPONENT_TYPE_BFLOAT16_KHR || caps->bf16);
 }
 
-// Only shapes of one input type and of float or integer types that caps allow; the rest no kernel could use.
+static bool is_multiplied(const VkCooperativeMatrixPropertiesKHR *s) {
+    return s->AType == VK_COMPONENT_TYPE_FLOAT16_KHR || s->AType == VK_COMPONENT_TYPE_BFLOAT16_KHR;
+}
+
+// Only shapes of one input type, and of types that caps allow; the rest no kernel could use. Those of f16 and bf16, by
+// which kernels multiply, before the others: a driver may list more than there is room for.
 static void query_matrix_shapes(const sxt_vulkan_instance *instance, sxt_vulkan_physical *physical) {
     sxt_caps *caps = &physical->info.caps;
     const PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR query =
@@ -137,8 +142,9 @@ static void query_matrix_shapes(const sxt_vulkan_instance *instance, sxt_vulkan_
         for (uint32_t i = 0; i < count; i++)
             shapes[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
         if (query(physical->handle, &count, shapes) < 0) count = 0;
-        for (uint32_t i = 0; i < count && caps->matrix_shape_count < SXT_MAX_MATRIX_SHAPES; i++) {
-            const VkCooperativeMatrixPropertiesKHR *s = &shapes[i];
+        for (uint32_t n = 0; n < 2 * count && caps->matrix_shape_count < SXT_MAX_MATRIX_SHAPES; n++) {
+            const VkCooperativeMatrixPropertiesKHR *s = &shapes[n % count];
+            if (is_multiplied(s) != (n < count)) continue;
             if (s->AType != s->BType || s->CType != s->ResultType || s->saturatingAccumulation) continue;
             if (!wanted_type(caps, s->AType) || !wanted_type(caps, s->CType)) continue;
             caps->matrix_shapes[caps->matrix_shape_count++] =

@@ -150,6 +150,19 @@ static int measure_fma(bench *b) {
                                                                : sxt_session_fail(&b->session, result, "FMA rate");
 }
 
+// Of the shapes that the library measures.
+static int measure_matrix(bench *b) {
+    const sxt_caps *caps = &b->report.device->caps;
+    for (uint32_t i = 0; i < caps->matrix_shape_count; i++) {
+        double flops = 0;
+        sxt_result result = sxt_measure_matrix(b->session.device, &caps->matrix_shapes[i], &flops);
+        if (result != SXT_OK && result != SXT_ERROR_UNSUPPORTED)
+            return sxt_session_fail(&b->session, result, "rate of matrix products");
+        b->report.matrix_gflops[i] = flops * 1e-9;
+    }
+    return SXT_EXIT_DONE;
+}
+
 static bool wanted(const bench *b, const sxt_bench_case *c) {
     const char *filter = b->args->value[FILTER];
     if (filter && !strstr(c->name, filter)) return false;
@@ -191,6 +204,7 @@ static int time_all(bench *b) {
     b->report.device_clock = has_clock(b);
     int exit_code = measure_copy(b);
     if (exit_code == SXT_EXIT_DONE && b->report.device_clock) exit_code = measure_fma(b);
+    if (exit_code == SXT_EXIT_DONE && b->report.device_clock) exit_code = measure_matrix(b);
     if (exit_code != SXT_EXIT_DONE) return exit_code;
     sxt_bench_print_head(&b->report);
     for (int i = 0; i < sxt_bench_case_count && exit_code == SXT_EXIT_DONE; i++) {
@@ -274,6 +288,8 @@ const sxt_command sxt_bench_command = {
         "Copy bandwidth is measured in the same run on 120 MiB: of a GPU by\na kv_write from f32 to f32, of a "
         "software device by memcpy on all cores of the host. Cases marked (GPU only) are\nleft out on software "
         "devices.\n\n"
+        "fma and matrix are rates of kernels that do nothing else: f32 multiply-adds, and products of each shape "
+        "that the\ndevice's matrix units take, with sums in f32.\n\n"
         "A case NAME.bounded is NAME with the bound of its logits known, and tells the gain.\n\n"
         "JSON: {\"device\": {…}, \"results\": [{\"name\", \"median_us\", \"min_us\", \"runs\", \"flops\", "
         "\"bytes\", \"variant\"}]}, with\n\"bound_gain\" where there is one; a case that the device cannot run "

@@ -82,6 +82,7 @@ typedef struct sxt_bench_report {
     double copy_gbs;      // measured copy bandwidth, bytes read and written; 0 = not measured
     const char *copy_way; // how it was measured
     double fma_gflops;    // measured rate of f32 multiply-adds, two operations each; 0 = not measured
+    double matrix_gflops[SXT_MAX_MATRIX_SHAPES]; // the same of products of the device's matrix shapes
     const sxt_bench_result *results;
     int result_count;
 } sxt_bench_report;

@@ -20,6 +20,14 @@ static double fma_percent(const sxt_bench_report *report, const sxt_bench_result
     return report->fma_gflops > 0 ? 100 * gflops(r) / report->fma_gflops : 0;
 }
 
+// Of the fastest shape; 0: none was measured.
+static double matrix_gflops(const sxt_bench_report *report) {
+    double most = 0;
+    for (uint32_t i = 0; i < report->device->caps.matrix_shape_count; i++)
+        if (report->matrix_gflops[i] > most) most = report->matrix_gflops[i];
+    return most;
+}
+
 double sxt_bench_gain(const sxt_bench_report *report, const sxt_bench_result *r) {
     static const char ending[] = ".bounded";
     size_t length = strlen(r->name), without = length - (sizeof ending - 1);
@@ -43,8 +51,16 @@ void sxt_bench_print_head(const sxt_bench_report *report) {
     if (report->copy_gbs > 0) printf("copy    %.2f GB/s read and written, by %s\n", report->copy_gbs, report->copy_way);
     if (report->fma_gflops > 0)
         printf("fma     %.1f GFLOP/s of f32 multiply-adds, by a kernel of nothing else\n", report->fma_gflops);
-    printf("\n%-37s %12s %12s %6s %10s %9s %7s %7s\n", "case", "median us", "min us", "runs", "GFLOP/s", "GB/s",
-           "% copy", "% fma");
+    for (uint32_t i = 0; i < report->device->caps.matrix_shape_count; i++) {
+        char text[SXT_SHAPE_SIZE];
+        if (report->matrix_gflops[i] > 0)
+            printf("matrix  %.1f GFLOP/s of products %s, by a kernel of nothing else\n", report->matrix_gflops[i],
+                   sxt_shape_name(&report->device->caps.matrix_shapes[i], text));
+    }
+    printf("\n%-37s %12s %12s %6s %10s %9s %7s %7s", "case", "median us", "min us", "runs", "GFLOP/s", "GB/s", "% copy",
+           "% fma");
+    if (matrix_gflops(report) > 0) printf(" %8s", "% matrix");
+    putchar('\n');
     fflush(stdout);
 }
 
@@ -56,6 +72,7 @@ void sxt_bench_print_row(const sxt_bench_report *report, const sxt_bench_result 
         if (report->copy_gbs > 0) printf(" %6.1f%%", copy_percent(report, r));
         if (report->fma_gflops > 0)
             printf("%s %6.1f%%", report->copy_gbs > 0 ? "" : "        ", fma_percent(report, r));
+        if (matrix_gflops(report) > 0) printf(" %7.1f%%", 100 * gflops(r) / matrix_gflops(report));
         if (sxt_bench_gain(report, r) > 0) printf("  %.2f times as fast by its bound", sxt_bench_gain(report, r));
         putchar('\n');
     }
@@ -79,11 +96,19 @@ void sxt_bench_write_json(FILE *file, const sxt_bench_report *report) {
         if (sxt_bench_gain(report, r) > 0) json_object_set_new(row, "bound_gain", json_real(sxt_bench_gain(report, r)));
         json_array_append_new(results, row);
     }
+    json_t *matrix = json_array();
+    for (uint32_t i = 0; i < report->device->caps.matrix_shape_count; i++) {
+        char text[SXT_SHAPE_SIZE];
+        if (report->matrix_gflops[i] > 0)
+            json_array_append_new(matrix, json_pack("{s:s, s:f}", "shape",
+                                                    sxt_shape_name(&report->device->caps.matrix_shapes[i], text),
+                                                    "gflop_per_s", report->matrix_gflops[i]));
+    }
     json_t *root =
-        json_pack("{s:{s:s, s:s, s:s, s:s, s:f, s:f}, s:o}", "device", "name", report->device->name, "driver",
+        json_pack("{s:{s:s, s:s, s:s, s:s, s:f, s:f, s:o}, s:o}", "device", "name", report->device->name, "driver",
                   report->device->driver, "type", report->device->type ? report->device->type : "reference", "clock",
                   clock_name(report), "copy_gb_per_s", report->copy_gbs, "fma_gflop_per_s", report->fma_gflops,
-                  "results", results);
+                  "matrix", matrix, "results", results);
     json_dumpf(root, file, JSON_INDENT(2));
     fputc('\n', file);
     json_decref(root);
@@ -144,15 +169,25 @@ void sxt_bench_write_html(FILE *file, const sxt_bench_report *report) {
                 report->copy_way);
     if (report->fma_gflops > 0)
         fprintf(file, "; f32 multiply-adds, by a kernel of nothing else: %.1f GFLOP/s", report->fma_gflops);
-    fputs(".</p>\n<table><tr><th>case<th>median, µs<th>min, µs<th>runs<th>GFLOP/s<th><th>GB/s<th><th>% of "
-          "copy<th>% of FMA<th>kernel</tr>\n",
-          file);
+    for (uint32_t i = 0; i < report->device->caps.matrix_shape_count; i++) {
+        char text[SXT_SHAPE_SIZE];
+        if (report->matrix_gflops[i] > 0) {
+            fputs("; matrix products ", file);
+            put_text(file, sxt_shape_name(&report->device->caps.matrix_shapes[i], text));
+            fprintf(file, ", the same: %.1f GFLOP/s", report->matrix_gflops[i]);
+        }
+    }
+    const bool matrix = matrix_gflops(report) > 0;
+    fprintf(file,
+            ".</p>\n<table><tr><th>case<th>median, µs<th>min, µs<th>runs<th>GFLOP/s<th><th>GB/s<th><th>%% of "
+            "copy<th>%% of FMA%s<th>kernel</tr>\n",
+            matrix ? "<th>% of matrix" : "");
     for (int i = 0; i < report->result_count; i++) {
         const sxt_bench_result *r = &report->results[i];
         fputs("<tr><td>", file);
         put_text(file, r->name);
         if (!r->timed) {
-            fputs("<td colspan=9>not run: ", file);
+            fprintf(file, "<td colspan=%d>not run: ", matrix ? 10 : 9);
             put_text(file, r->why_not);
         } else {
             fprintf(file, "<td>%.1f<td>%.1f<td>%u<td>%.2f", r->median_us, r->min_us, r->runs, gflops(r));
@@ -167,6 +202,7 @@ void sxt_bench_write_html(FILE *file, const sxt_bench_report *report) {
                 fprintf(file, "<td>%.1f", fma_percent(report, r));
             else
                 fputs("<td>", file);
+            if (matrix) fprintf(file, "<td>%.1f", 100 * gflops(r) / matrix_gflops(report));
         }
         fputs("<td class=v>", file);
         put_text(file, r->variant);

@@ -91,15 +91,20 @@ static const char *component_name(uint32_t type) {
     return type == 1000141000 ? "bf16" : type == 1000491002 ? "fp8 e4m3" : type == 1000491003 ? "fp8 e5m2" : "?";
 }
 
+const char *sxt_shape_name(const sxt_matrix_shape *shape, char out_text[SXT_SHAPE_SIZE]) {
+    snprintf(out_text, SXT_SHAPE_SIZE, "%ux%ux%u %s->%s%s", shape->m, shape->n, shape->k, component_name(shape->a_type),
+             component_name(shape->c_type), shape->scope == 2 ? " (workgroup)" : "");
+    return out_text;
+}
+
 // ── Table ──
 
 static void print_shapes(const sxt_caps *caps) {
     if (caps->matrix_shape_count == 0) return;
     printf("    matrices      ");
     for (uint32_t i = 0; i < caps->matrix_shape_count && i < SXT_MAX_MATRIX_SHAPES; i++) {
-        const sxt_matrix_shape *s = &caps->matrix_shapes[i];
-        printf("%s%ux%ux%u %s->%s%s", i ? ", " : "", s->m, s->n, s->k, component_name(s->a_type),
-               component_name(s->c_type), s->scope == 2 ? " (workgroup)" : "");
+        char text[SXT_SHAPE_SIZE];
+        printf("%s%s", i ? ", " : "", sxt_shape_name(&caps->matrix_shapes[i], text));
     }
     putchar('\n');
 }

@@ -96,4 +96,11 @@ void sxt_session_close(sxt_session *session);
 // Prints "sextant: WHAT: the library's reason" and returns the exit code that belongs to `result`.
 int sxt_session_fail(const sxt_session *session, sxt_result result, const char *what);
 
+// ── Words ──
+
+enum { SXT_SHAPE_SIZE = 80 };
+
+// A shape of matrix products, such as 16x16x16 f16->f32: M, N, K, the type of A and B, and that of sums.
+const char *sxt_shape_name(const sxt_matrix_shape *shape, char out_text[SXT_SHAPE_SIZE]);
+
 #endif
