@@ -1,6 +1,6 @@
 #!/bin/sh
 # shaders_radv.sh PROGRAM: every kernel variant compiles for this chip, and none spills a register or takes scratch
-# memory. Skipped (77) where RADV has no null device: Mesa 25 has one, Mesa 26 does not.
+# memory; where the chip has matrix units (navi31), the kernel for them uses them. Skipped (77) where RADV has no null device: Mesa 25 has one, Mesa 26 does not.
 program=$1
 if ! "$program" devices 2> /dev/null | grep -q "RADV .*it only compiles"; then
     echo "this driver has no null device for $RADV_FORCE_FAMILY"
@@ -25,4 +25,13 @@ if ! tail -n 1 "$out" | grep -q "^[0-9]* variants, 0 with spills$"; then
     echo "FAIL: these spill (columns 6 and 8):"
     awk 'NR > 3 && NF > 10 && ($6 > 0 || $8 > 0)' "$out"
     exit 1
+fi
+if [ "$RADV_FORCE_FAMILY" = navi31 ]; then
+    products=$(RADV_DEBUG=shaders,nocache "$program" shaders --filter attention.prefill.f16-f16.d128 2>&1 |
+        grep -c "v_wmma_f32_16x16x16_f16 v")
+    echo "$products matrix products in the code of attention.prefill.f16-f16.d128"
+    if [ "$products" = 0 ]; then
+        echo "FAIL: no matrix products"
+        exit 1
+    fi
 fi

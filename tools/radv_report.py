@@ -2,7 +2,8 @@
 """radv_report.py FOLDER OUT CHIP…: one small file from FOLDER/CHIP.json and CHIP-baseline.json, which
 `sextant shaders --json` wrote.
 
-Forms that come to the same kernel on every chip share a row."""
+CHIP.products has the number of instructions for matrix products in each kernel for matrix units. Forms that come to
+the same kernel on every chip share a row."""
 
 import json
 import os
@@ -38,6 +39,13 @@ for chip in chips:
         rows[name][chip] = [row[column] for column in COLUMNS.values()]
         rows[name]["kernel"].append((chip, row["driver"]["Hash"], row["driver"]["Code size"]))
 
+products = {}
+for chip in chips:
+    with open(os.path.join(folder, f"{chip}.products"), encoding="utf-8") as source:
+        for line in source:
+            name, count = line.split()
+            products.setdefault(name, {})[chip] = int(count)
+
 # ACO's own hash of the code, on every chip.
 kernels = {}
 for name, row in rows.items():
@@ -48,6 +56,7 @@ for names in kernels.values():
     row = rows[names[0]]
     figures = {chip: row[chip] for chip in chips if chip in row}
     lines.append(json.dumps({"variant": names[0], "shader": row["shader"], **figures,
+                             **({"matrix_products": products[names[0]]} if names[0] in products else {}),
                              **({"also": names[1:]} if names[1:] else {})}, separators=(",", ":")))
 chip_lines = [f"{json.dumps(chip)}: {json.dumps(summary[chip])}" for chip in chips]
 with open(out, "w", encoding="utf-8") as target:
