@@ -270,6 +270,23 @@ Test(qk_norm_rope, random_steps_are_within_their_bounds) {
     }
 }
 
+// Rows whose squares leave f32's range, or of which two elements do when they are added up.
+Test(qk_norm_rope, huge_and_tiny_rows_are_normalised) {
+    static const double magnitudes[] = {3e38, 1e19, 1e-19, 1e-30};
+    for (uint32_t i = 0; i < 4 * 3; i++) {
+        static sxt_test_trial trial;
+        sxt_test_trial_init(&trial, &bench, i);
+        sxt_qk_norm_rope_desc d = {.norm = (sxt_norm_kind)(i / 4), .rope.pairing = SXT_ROPE_NONE};
+        d.q = sxt_test_dense(&trial, "q", SXT_TYPE_F32, 1, 3, 2, 128);
+        d.q_out = sxt_test_dense(&trial, "q_out", SXT_TYPE_F32, 1, 3, 2, 128);
+        for (uint32_t n = 0; n < 3 * 2 * 128; n++)
+            sxt_test_set(&trial, &d.q, n, magnitudes[i % 4] * (n % 2 ? -1 : 1) * (n < 128 ? 1 : 0.125 * (n % 7 + 1)));
+        sxt_test_say(&trial, "magnitude %g: ", magnitudes[i % 4]);
+        check(&trial, &d);
+        sxt_test_trial_finish(&trial);
+    }
+}
+
 // One dispatch gives what norm and rope give in two, up to the rounding of what lies between.
 Test(qk_norm_rope, equals_norm_then_rope) {
     for (uint32_t i = 0; i < 2; i++) {

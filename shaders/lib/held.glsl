@@ -5,7 +5,7 @@
 #define SXT_LIB_HELD_GLSL
 
 float sxt_lane_sum(float scale) {
-    vec4 sum = vec4(0);
+    precise vec4 sum = vec4(0); // a·scale + b·scale, not (a + b)·scale: a + b may be too large
     for (uint i = 0u; i < UNITS; i++)
         sum += lo[i] * scale + hi[i] * scale;
     return (sum.x + sum.y) + (sum.z + sum.w);
