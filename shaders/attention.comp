@@ -32,10 +32,11 @@ layout(constant_id = SXT_ATTENTION_SPEC_KEYS) const uint KEYS = 32;
 layout(constant_id = SXT_ATTENTION_SPEC_OUT_ROWS) const uint OUT_ROWS = 4;
 layout(constant_id = SXT_ATTENTION_SPEC_OUT_QUADS) const uint OUT_QUADS = 1;
 layout(constant_id = SXT_ATTENTION_SPEC_WHOLE_Q) const bool WHOLE_Q = true;
+layout(constant_id = SXT_ATTENTION_SPEC_TILE_VALUES) const uint VALUES = 4;
 
 const uint THREADS = SXT_ATTENTION_THREADS, LANES = SXT_ATTENTION_LANES, CHUNK = SXT_ATTENTION_CHUNK;
 const uint SCORE_ROWS = ROWS / SXT_ATTENTION_ROW_GROUPS, SCORE_KEYS = KEYS / LANES, SCORES = SCORE_ROWS * SCORE_KEYS;
-const uint OUTS = OUT_ROWS * OUT_QUADS, VALUES = 4 * OUT_QUADS; // of four keys
+const uint OUTS = OUT_ROWS * OUT_QUADS, VALUE_QUADS = VALUES * OUT_QUADS;
 const uint K_FETCHES = KEYS * CHUNK / THREADS, Q_FETCHES = WHOLE_Q ? 1 : (ROWS * CHUNK + THREADS - 1) / THREADS;
 // One quad of padding spreads rows over the banks.
 const uint Q_PITCH = (WHOLE_Q ? HEAD / 4 : CHUNK) + 1, K_PITCH = CHUNK + 1, P_PITCH = KEYS / 4 + 1;
@@ -57,7 +58,7 @@ float score[SCORES];
 float row_max[SCORE_ROWS], row_sum[SCORE_ROWS]; // the sum is this thread's share
 float greatest;
 vec4 k_fetched[K_FETCHES], q_fetched[Q_FETCHES];
-vec4 values[VALUES], tile_out[OUTS], out_sum[OUTS];
+vec4 values[VALUE_QUADS], tile_out[OUTS], out_sum[OUTS];
 
 #include "lib/attention_stage.glsl"
 
@@ -104,17 +105,20 @@ void stage_q() {
         q_tile[n / quads * Q_PITCH + n % quads] = query_quad(n / quads, n % quads);
 }
 
+// Loads that are not wanted are done all the same: a branch around each would make it wait for the one before.
 void fetch(uint key0, uint quad0) {
     uint quads = pc.dims & 0xffu;
     [[unroll]] for (uint n = 0; n < K_FETCHES; n++) {
         uint slot = thread + n * THREADS, c = quad0 + slot % CHUNK;
         KEY_ROW row = row_of_k(key0, slot / CHUNK);
-        k_fetched[n] = c < quads && row != ABSENT ? k_at(row, c) : vec4(0);
+        vec4 k = k_at(any_row(row), min(c, quads - 1u));
+        k_fetched[n] = c < quads && is_row(row) ? k : vec4(0);
     }
     if (!WHOLE_Q)
         [[unroll]] for (uint n = 0; n < Q_FETCHES; n++) {
             uint slot = thread + n * THREADS, c = quad0 + slot % CHUNK;
-            q_fetched[n] = c < quads && slot / CHUNK < ROWS ? query_quad(slot / CHUNK, c) : vec4(0);
+            vec4 q = query_quad(min(slot / CHUNK, ROWS - 1u), min(c, quads - 1u));
+            q_fetched[n] = c < quads ? q : vec4(0);
         }
 }
 
@@ -226,19 +230,20 @@ void bounded_softmax() {
 
 bool values_are_finite() {
     uvec4 most = uvec4(0);
-    [[unroll]] for (uint n = 0; n < VALUES; n++)
+    [[unroll]] for (uint n = 0; n < VALUE_QUADS; n++)
         most = max(most, floatBitsToUint(values[n]) & 0x7f800000u);
     return max(max(most.x, most.y), max(most.z, most.w)) != 0x7f800000u;
 }
 
 vec4 value_quad(KEY_ROW row, uint m) {
     uint c = min(quad + out_lanes * m, (pc.dims >> 8 & 0xffu) - 1u);
-    return row == ABSENT ? vec4(0) : v_at(row, c);
+    vec4 value = v_at(any_row(row), c);
+    return is_row(row) ? value : vec4(0);
 }
 
-// Four keys, whose values may be NaN: 0·NaN must not come into rows that do not see them.
+// Keys whose values may be NaN: 0·NaN must not come into rows that do not see them.
 void accumulate_seen(uint key0, uint first) {
-    [[dont_unroll]] for (uint j = first; j < first + 4u; j++)
+    [[dont_unroll]] for (uint j = first; j < first + VALUES; j++)
         [[unroll]] for (uint m = 0; m < OUT_QUADS; m++) {
             vec4 value = value_quad(row_of_v(key0, j), m);
             [[unroll]] for (uint i = 0; i < OUT_ROWS; i++) {
@@ -253,18 +258,20 @@ void accumulate_seen(uint key0, uint first) {
 void accumulate(uint key0, uint count, bool guarded) {
     [[unroll]] for (uint n = 0; n < OUTS; n++)
         tile_out[n] = vec4(0);
-    [[dont_unroll]] for (uint j = 0; j < count; j += 4u) {
-        [[unroll]] for (uint n = 0; n < VALUES; n++)
+    [[dont_unroll]] for (uint j = 0; j < count; j += VALUES) {
+        [[unroll]] for (uint n = 0; n < VALUE_QUADS; n++)
             values[n] = value_quad(row_of_v(key0, j + n / OUT_QUADS), n % OUT_QUADS);
         if (guarded && !values_are_finite()) {
             accumulate_seen(key0, j);
             continue;
         }
         [[unroll]] for (uint i = 0; i < OUT_ROWS; i++) {
-            vec4 weights = k_tile[out_row(i) * P_PITCH + j / 4u];
-            [[unroll]] for (uint n = 0; n < VALUES; n++) {
-                uint out_n = i * OUT_QUADS + n % OUT_QUADS;
-                tile_out[out_n] = fma(values[n], vec4(weights[n / OUT_QUADS]), tile_out[out_n]);
+            vec4 weights;
+            [[unroll]] for (uint n = 0; n < VALUE_QUADS; n++) {
+                uint key = n / OUT_QUADS, out_n = i * OUT_QUADS + n % OUT_QUADS;
+                if (n % (4 * OUT_QUADS) == 0)
+                    weights = k_tile[out_row(i) * P_PITCH + (j + key) / 4u];
+                tile_out[out_n] = fma(values[n], vec4(weights[key % 4u]), tile_out[out_n]);
             }
         }
     }

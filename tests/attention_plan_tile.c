@@ -41,6 +41,10 @@ static void expect_runnable(sxt_test_made_up device, const sxt_attention_desc *d
     cr_assert(groups > 0 && groups * spec[SXT_ATTENTION_SPEC_OUT_ROWS] >= rows, "%s: %s", name, plan->variant);
     cr_assert_leq(spec[SXT_ATTENTION_SPEC_OUT_ROWS] * out_quads, 12u, "%s: registers: %s", name, plan->variant);
     cr_assert_geq(spec[SXT_ATTENTION_SPEC_HEAD], desc->q.shape[SXT_CHANNEL]);
+    const uint32_t values = spec[SXT_ATTENTION_SPEC_TILE_VALUES];
+    cr_assert(values > 0 && values % 4 == 0 && keys % values == 0, "%s: %s", name, plan->variant);
+    cr_assert_leq((2 * spec[SXT_ATTENTION_SPEC_OUT_ROWS] + values) * out_quads, 36u, "%s: registers: %s", name,
+                  plan->variant);
 
     sxt_test_expect_covered(&caps, plan);
 }

@@ -116,7 +116,8 @@ struct sxt_attention_params {
 #define SXT_ATTENTION_SPEC_OUT_ROWS 13  // rows of the output that a thread has
 #define SXT_ATTENTION_SPEC_OUT_QUADS 14 // of each of them, quads
 #define SXT_ATTENTION_SPEC_WHOLE_Q 15   // Q is staged as a whole, not with each chunk of K
-#define SXT_ATTENTION_TILE_SPEC_COUNT 16
+#define SXT_ATTENTION_SPEC_TILE_VALUES 16 // keys whose values are on their way at once: a multiple of 4
+#define SXT_ATTENTION_TILE_SPEC_COUNT 17
 
 // Its workgroup: 8 groups of 16 threads for the scores.
 #define SXT_ATTENTION_THREADS 128

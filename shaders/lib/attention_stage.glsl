@@ -78,6 +78,15 @@ vec4 v_at(KEY_ROW row, uint c) {
 }
 #endif
 
+bool is_row(KEY_ROW row) {
+    return !PAGES || row != ABSENT;
+}
+
+// A row that can be read, in place of one that is absent.
+KEY_ROW any_row(KEY_ROW row) {
+    return is_row(row) ? row : KEY_ROW(0);
+}
+
 KEY_ROW row_of_k(uint key0, uint n) {
     return PAGES ? key_rows[turn % 2u * 2u * KEYS + n] : find_k(find_key(at, seen_key(key0 + n)));
 }

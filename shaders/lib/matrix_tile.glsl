@@ -12,11 +12,7 @@ uvec2 slot_of(uint n, uint columns) {
 
 // Whether a tile's key is there at all. (Of those that are not, another's row is read, in vain.)
 bool is_there(uint key0, uint key, uint start) {
-    return int(key0 + key) < keys_seen.y && (!PAGES || start != ABSENT);
-}
-
-uint any_row(uint start) {
-    return PAGES && start == ABSENT ? 0u : start;
+    return int(key0 + key) < keys_seen.y && is_row(start);
 }
 
 uvec2 k_elements(uint start, uint quad) {

@@ -50,14 +50,19 @@ typedef struct tile_limits {
     uint32_t bytes;   // of shared memory
 } tile_limits;
 
-// Past 8 vectors of output a thread would run out of registers, and past 32 KiB a compute unit of 64 KiB would hold one
-// workgroup, with nothing to run while it waits. AMD's cores before RDNA, which have subgroups of 64 alone, want four
-// subgroups on each of four SIMDs: 64 registers and 8 KiB for each workgroup. Drivers on the CPU take 3 s to compile
-// the kernel for 16 rows and 32 keys, 8 s for 64 keys, and gain nothing from more.
-static tile_limits limits_of(const sxt_caps *caps, const sxt_attention_desc *desc) {
+// AMD's cores before RDNA, which have subgroups of 64 alone.
+static bool is_gcn(const sxt_caps *caps) {
     enum { VENDOR_AMD = 0x1002 };
+    return caps->vendor_id == VENDOR_AMD && caps->subgroup_min == 64;
+}
+
+// Past 8 vectors of output a thread would run out of registers, and past 32 KiB a compute unit of 64 KiB would hold one
+// workgroup, with nothing to run while it waits. GCN wants four subgroups on each of four SIMDs: 64 registers and 8 KiB
+// for each workgroup. Drivers on the CPU take 3 s to compile the kernel for 16 rows and 32 keys, 8 s for 64 keys, and
+// gain nothing from more.
+static tile_limits limits_of(const sxt_caps *caps, const sxt_attention_desc *desc) {
     tile_limits limits = {.rows = 32, .keys = 64, .outputs = 8, .bytes = 32768};
-    const bool gcn = caps->vendor_id == VENDOR_AMD && caps->subgroup_min == 64;
+    const bool gcn = is_gcn(caps);
     if (caps->software || gcn) limits.rows = 16, limits.keys = 32;
     if (gcn) limits.outputs = 4, limits.bytes = 8192;
     if (caps->shared_bytes < limits.bytes) limits.bytes = caps->shared_bytes;
@@ -101,6 +106,13 @@ static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, ti
             }
     }
     return false;
+}
+
+// A thread with few outputs has registers for many values, and little else to do while it waits for them.
+static uint32_t values_at_once(const sxt_caps *caps, const tile_shape *shape) {
+    const uint32_t outputs = shape->out_rows * shape->out_quads;
+    if (caps->software || is_gcn(caps) || shape->out_quads > 1) return 4;
+    return outputs <= 2 ? 16 : outputs <= 4 ? 8 : 4;
 }
 
 static sxt_shader_id shader_of(const sxt_caps *caps, bool subgroup, bool by_address) {
@@ -155,6 +167,7 @@ sxt_result sxt_attention_plan_tile(const sxt_caps *caps, const sxt_attention_des
     spec[SXT_ATTENTION_SPEC_OUT_ROWS] = shape.out_rows;
     spec[SXT_ATTENTION_SPEC_OUT_QUADS] = shape.out_quads;
     spec[SXT_ATTENTION_SPEC_WHOLE_Q] = shape.whole_q;
+    spec[SXT_ATTENTION_SPEC_TILE_VALUES] = values_at_once(caps, &shape);
     dispatch->spec_count = SXT_ATTENTION_TILE_SPEC_COUNT;
     const sxt_attention_tiling tiling = {.rows = shape.rows,
                                          .split_keys = sxt_attention_choose_split(caps, desc, shape.rows)};
