@@ -22,15 +22,16 @@
 #define SXT_NORM_SPEC_RESIDUAL_OUT_TYPE 9
 #define SXT_NORM_SPEC_WEIGHT_ONE 10 // one weight for all channels of a row
 #define SXT_NORM_SPEC_BIAS_ONE 11
-#define SXT_NORM_SPEC_COUNT 12
+#define SXT_NORM_SPEC_HELD_QUADS 12 // of a row, at most, that an invocation keeps in registers: all it has; 0: none
+#define SXT_NORM_SPEC_COUNT 13
 // Only of norm_software, which has GROUP = LANES.
-#define SXT_NORM_SPEC_ROWS 12   // rows taken together
-#define SXT_NORM_SPEC_STEPS 13  // pieces of a row that a lane takes at a time
-#define SXT_NORM_SPEC_HELD 14   // that is all pieces of a row
-#define SXT_NORM_SPEC_FULL 15   // channels are a multiple of what a subgroup takes at a time
-#define SXT_NORM_SPEC_SHARED 16 // all rows have the same weight and bias
-#define SXT_NORM_SPEC_FLAT 17   // rows are a multiple of one stride apart: of heads
-#define SXT_NORM_SPEC_SOFTWARE_COUNT 18
+#define SXT_NORM_SPEC_ROWS 13   // rows taken together
+#define SXT_NORM_SPEC_STEPS 14  // pieces of a row that a lane takes at a time
+#define SXT_NORM_SPEC_HELD 15   // that is all pieces of a row
+#define SXT_NORM_SPEC_FULL 16   // channels are a multiple of what a subgroup takes at a time
+#define SXT_NORM_SPEC_SHARED 17 // all rows have the same weight and bias
+#define SXT_NORM_SPEC_FLAT 18   // rows are a multiple of one stride apart: of heads
+#define SXT_NORM_SPEC_SOFTWARE_COUNT 19
 
 #define SXT_NORM_BINDING_X 0
 #define SXT_NORM_BINDING_Y 1
