@@ -36,18 +36,6 @@ uint sxt_element_bytes(uint type) {
     return type == SXT_STORE_F32 ? 4u : 2u;
 }
 
-// As sxt_f16_from_f32, without branches, each of which costs these drivers more than all this. (They do not use the
-// CPU's instruction for it: f16vec2() and packHalf2x16 become as much arithmetic.)
-uvec2 sxt_f16x2_from_f32(vec2 v) {
-    uvec2 bits = floatBitsToUint(v), a = bits & 0x7fffffffu;
-    uvec2 normal = (a - 0x37fff001u + ((a >> 13) & 1u)) >> 13;
-    uvec2 subnormal = floatBitsToUint(uintBitsToFloat(a) + 0.5) - 0x3f000000u; // the sum is in units of 2^-24
-    uvec2 payload = max((a >> 13) & 0x3ffu, uvec2(1));
-    uvec2 rest = 0x7c00u | mix(uvec2(0), payload, greaterThan(a, uvec2(0x7f800000u)));
-    uvec2 small = mix(normal, subnormal, lessThan(a, uvec2(0x38800000u)));
-    return ((bits >> 16) & 0x8000u) | mix(small, rest, greaterThanEqual(a, uvec2(0x47800000u)));
-}
-
 uint sxt_pack16(vec2 v, uint type) {
     if (type != SXT_STORE_F16)
         return sxt_encode32(v, type);

@@ -1,5 +1,5 @@
-// Conversions between f32 and the 16-bit types by integer arithmetic: correctly rounded on every driver, with
-// subnormals, infinities and NaN, and without any optional feature. (packHalf2x16 may round toward zero.)
+// Conversions between f32 and the 16-bit types by integer arithmetic, and f32's own: correctly rounded on every driver,
+// with subnormals, infinities and NaN, and without any optional feature. (packHalf2x16 may round toward zero.)
 #ifndef SXT_LIB_NUMBER_GLSL
 #define SXT_LIB_NUMBER_GLSL
 
@@ -9,19 +9,21 @@ uint sxt_shifted(uint m, uint shift) {
     return q + uint(rest > half_unit || (rest == half_unit && (q & 1u) != 0u));
 }
 
+// Two at a time, and without branches: on a GPU lanes would take all of them, and a driver on the CPU pays more for one
+// than for all this. (f16vec2() and packHalf2x16 round as the driver likes; lavapipe makes as much arithmetic of them.)
+// A NaN keeps its payload, so that bits come back through f32.
+uvec2 sxt_f16x2_from_f32(vec2 v) {
+    uvec2 bits = floatBitsToUint(v), a = bits & 0x7fffffffu;
+    uvec2 normal = (a - 0x37fff001u + ((a >> 13) & 1u)) >> 13;
+    uvec2 subnormal = floatBitsToUint(uintBitsToFloat(a) + 0.5) - 0x3f000000u; // the sum is in units of 2^-24
+    uvec2 payload = max((a >> 13) & 0x3ffu, uvec2(1));
+    uvec2 rest = 0x7c00u | mix(uvec2(0), payload, greaterThan(a, uvec2(0x7f800000u)));
+    uvec2 small = mix(normal, subnormal, lessThan(a, uvec2(0x38800000u)));
+    return ((bits >> 16) & 0x8000u) | mix(small, rest, greaterThanEqual(a, uvec2(0x47800000u)));
+}
+
 uint sxt_f16_from_f32(float value) {
-    uint bits = floatBitsToUint(value);
-    uint sign = (bits >> 16) & 0x8000u, a = bits & 0x7fffffffu;
-    if (a > 0x7f800000u) // a NaN keeps its payload, so that bits come back through f32
-        return sign | 0x7c00u | max((a >> 13) & 0x3ffu, 1u);
-    if (a >= 0x477ff000u) // 65520 and above round to infinity
-        return sign | 0x7c00u;
-    if (a < 0x38800000u) { // below 2^-14: subnormal, in units of 2^-24
-        if (a <= 0x33000000u)
-            return sign;
-        return sign | sxt_shifted((a & 0x7fffffu) | 0x800000u, 126u - (a >> 23));
-    }
-    return sign | ((a - 0x38000000u + 0xfffu + ((a >> 13) & 1u)) >> 13);
+    return sxt_f16x2_from_f32(vec2(value, 0)).x;
 }
 
 uint sxt_bf16_from_f32(float value) {
