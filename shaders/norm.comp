@@ -82,7 +82,8 @@ bool has_quad(uint n) {
     return HELD == 0u || lane + n * LANES < quads;
 }
 
-// Where the n-th is; of one that is not there, where some quad of the row is: loads in branches would wait for each other.
+// Where the n-th is. Of one that is not there, where some quad of the row is: loads in branches would wait for each
+// other.
 uint channel_of(uint n) {
     uint q = lane + n * LANES;
     return 4u * (HELD > 0u ? min(q, push.channels / 4u - 1u) : q);
@@ -173,11 +174,13 @@ void main() {
     find_row();
     hold_row();
     sxt_row_norm norm = sxt_row_solve(KIND, push.channels, push.eps);
-    finish_held(norm);
-    for (uint n = 0u; HELD == 0u && n < lane_quads(); n++) {
-        vec4 r = quad_of(n);
-        store4(channel_of(n), r, result4(channel_of(n), r, norm));
-    }
+    if (HELD > 0u)
+        finish_held(norm);
+    else
+        for (uint n = 0u; n < lane_quads(); n++) {
+            vec4 r = quad_of(n);
+            store4(channel_of(n), r, result4(channel_of(n), r, norm));
+        }
     for (uint c = 4u * quads + lane; !ALIGNED && c < channels; c += LANES)
         store1(c, norm);
 }

@@ -36,13 +36,6 @@ uint sxt_element_bytes(uint type) {
     return type == SXT_STORE_F32 ? 4u : 2u;
 }
 
-uint sxt_pack16(vec2 v, uint type) {
-    if (type != SXT_STORE_F16)
-        return sxt_encode32(v, type);
-    uvec2 halves = sxt_f16x2_from_f32(v);
-    return halves.x | halves.y << 16;
-}
-
 // The quad at `offset` bytes from an address, both multiples of a quad. Constant offsets cost nothing.
 vec4 sxt_read4(uint64_t at, uint offset, uint type) {
     uint64_t low = sxt_long_at(at).at[offset / 8u];
@@ -56,7 +49,7 @@ vec4 sxt_read4(uint64_t at, uint offset, uint type) {
 void sxt_write4(uint64_t at, uint offset, vec4 v, uint type) {
     uvec4 bits = floatBitsToUint(v);
     if (type != SXT_STORE_F32)
-        bits.xy = uvec2(sxt_pack16(v.xy, type), sxt_pack16(v.zw, type));
+        bits.xy = uvec2(sxt_encode32(v.xy, type), sxt_encode32(v.zw, type));
     sxt_long_at(at).at[offset / 8u] = sxt_long(bits.xy);
     if (type == SXT_STORE_F32)
         sxt_long_at(at).at[offset / 8u + 1u] = sxt_long(bits.zw);
@@ -74,7 +67,7 @@ void sxt_write1(uint64_t at, float v, uint type) {
     if (type == SXT_STORE_F32)
         sxt_uint_at(at).at[0] = floatBitsToUint(v);
     else
-        sxt_uint16_t_at(at).at[0] = uint16_t(sxt_pack16(vec2(v, 0), type));
+        sxt_uint16_t_at(at).at[0] = uint16_t(sxt_encode16(v, type));
 }
 
 #endif

@@ -9,21 +9,16 @@ uint sxt_shifted(uint m, uint shift) {
     return q + uint(rest > half_unit || (rest == half_unit && (q & 1u) != 0u));
 }
 
-// Two at a time, and without branches: on a GPU lanes would take all of them, and a driver on the CPU pays more for one
-// than for all this. (f16vec2() and packHalf2x16 round as the driver likes; lavapipe makes as much arithmetic of them.)
-// A NaN keeps its payload, so that bits come back through f32.
-uvec2 sxt_f16x2_from_f32(vec2 v) {
-    uvec2 bits = floatBitsToUint(v), a = bits & 0x7fffffffu;
-    uvec2 normal = (a - 0x37fff001u + ((a >> 13) & 1u)) >> 13;
-    uvec2 subnormal = floatBitsToUint(uintBitsToFloat(a) + 0.5) - 0x3f000000u; // the sum is in units of 2^-24
-    uvec2 payload = max((a >> 13) & 0x3ffu, uvec2(1));
-    uvec2 rest = 0x7c00u | mix(uvec2(0), payload, greaterThan(a, uvec2(0x7f800000u)));
-    uvec2 small = mix(normal, subnormal, lessThan(a, uvec2(0x38800000u)));
-    return ((bits >> 16) & 0x8000u) | mix(small, rest, greaterThanEqual(a, uvec2(0x47800000u)));
-}
-
+// Without branches: on a GPU lanes would take all of them, and a driver on the CPU pays more for one than for all this.
+// (float16_t() and packHalf2x16 round as the driver likes; lavapipe makes as much arithmetic of them.) A NaN keeps its
+// payload, so that bits come back through f32.
 uint sxt_f16_from_f32(float value) {
-    return sxt_f16x2_from_f32(vec2(value, 0)).x;
+    uint bits = floatBitsToUint(value), a = bits & 0x7fffffffu;
+    uint normal = (a - 0x37fff001u + ((a >> 13) & 1u)) >> 13;
+    uint subnormal = floatBitsToUint(uintBitsToFloat(a) + 0.5) - 0x3f000000u; // the sum is in units of 2^-24
+    uint rest = 0x7c00u | mix(0u, max((a >> 13) & 0x3ffu, 1u), a > 0x7f800000u);
+    uint small = mix(normal, subnormal, a < 0x38800000u);
+    return ((bits >> 16) & 0x8000u) | mix(small, rest, a >= 0x47800000u);
 }
 
 uint sxt_bf16_from_f32(float value) {

@@ -88,7 +88,8 @@ bool sxt_plan_by_address(const sxt_caps *caps);
 // Invocations of a workgroup in a kernel whose invocations do not talk to one another.
 uint32_t sxt_plan_group(const sxt_caps *caps);
 
-// The size of subgroups for kernels on matrix units. AMD's units do twice the work with subgroups of 64 for the same operands; Intel's drivers want the smallest there are.
+// The size of subgroups for kernels on matrix units. AMD's do twice the work with subgroups of 64 for the same operands;
+// Intel's drivers want the smallest there are.
 uint32_t sxt_plan_matrix_lanes(const sxt_caps *caps);
 
 // Into how many shares to cut `parts` of the work (heads, …) so that the device is busy, when `invocations` do one

@@ -46,13 +46,14 @@ static void fill_spec(const sxt_norm_desc *desc, const struct sxt_norm_push *pus
 static void shape_rows(const sxt_caps *caps, const sxt_norm_desc *desc, const struct sxt_norm_push *push,
                        sxt_plan *plan) {
     // A CPU would rather loop than wait at barriers.
-    uint32_t most = caps->software ? UINT32_MAX : 4;
+    enum { MOST_HELD = 4 };
+    uint32_t most = caps->software ? UINT32_MAX : MOST_HELD;
     const uint32_t quads = push->channels / 4 + (push->channels % 4 != 0);
     sxt_row_shape rows = sxt_plan_rows(caps, quads, most);
     sxt_dispatch *dispatch = &plan->dispatches[0];
     const uint32_t share = (quads + rows.lanes - 1) / rows.lanes;
     dispatch->spec[SXT_NORM_SPEC_HELD_QUADS] =
-        dispatch->spec[SXT_NORM_SPEC_ALIGNED] && share <= 4 && !caps->software ? share : 0;
+        dispatch->spec[SXT_NORM_SPEC_ALIGNED] && share <= MOST_HELD && !caps->software ? share : 0;
     dispatch->shader = shaders[rows.subgroup][caps->storage16];
     dispatch->subgroup_size = rows.subgroup_size;
     dispatch->spec_count = SXT_NORM_SPEC_COUNT;

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-// A CPU is kept busy by some workgroups for each of its cores, a big GPU by 2^18 invocations. Returns the operations.
+// A workgroup's multiply-adds of f32. Returns its operations.
 static double plan_fma(const sxt_caps *caps, uint32_t trips, sxt_dispatch *dispatch) {
     dispatch->shader = SXT_SHADER_RATE;
     dispatch->spec_count = SXT_RATE_SPEC_COUNT;
@@ -16,7 +16,7 @@ static double plan_fma(const sxt_caps *caps, uint32_t trips, sxt_dispatch *dispa
     return dispatch->spec[SXT_RATE_SPEC_GROUP] * 2.0 * 4.0 * SXT_RATE_ACCUMULATORS * SXT_RATE_STEPS * trips;
 }
 
-// The same of a workgroup on matrix units: four subgroups, one for each part of a GPU's core.
+// A workgroup's products on matrix units, by four subgroups: one for each part of a GPU's core. Returns its operations.
 static double plan_matrix(const sxt_caps *caps, const sxt_matrix_shape *shape, uint32_t trips, sxt_dispatch *dispatch) {
     const uint32_t lanes = sxt_plan_matrix_lanes(caps), most = sxt_plan_group(caps) / lanes;
     const uint32_t subgroups = most < 1 ? 1 : most > 4 ? 4 : most;
@@ -30,7 +30,8 @@ static double plan_matrix(const sxt_caps *caps, const sxt_matrix_shape *shape, u
     return subgroups * 2.0 * SXT_RATE_SIDE * SXT_RATE_SIDE * shape->m * shape->n * shape->k * trips;
 }
 
-// `shape`: NULL for multiply-adds of f32. Returns the operations of the plan.
+// A CPU is kept busy by some workgroups for each of its cores, a big GPU by 2^18 invocations. `shape`: NULL for
+// multiply-adds of f32. Returns the operations of all workgroups.
 static double plan_rate(const sxt_caps *caps, const sxt_matrix_shape *shape, uint32_t trips, sxt_plan *out_plan) {
     memset(out_plan, 0, sizeof *out_plan);
     sxt_dispatch *dispatch = &out_plan->dispatches[0];
