@@ -1,5 +1,6 @@
-// Matrix products on matrix units and nothing else: each subgroup keeps some of A and of B in registers, and adds each
-// product of the two to a sum of its own. SXT_BFLOAT16=1: A and B are bf16, else f16; sums are f32.
+// Matrix products on matrix units and nothing else: each subgroup, or with SXT_WORKGROUP=1 each workgroup, keeps some of A
+// and of B in registers, and adds each product of the two to a sum of its own. SXT_BFLOAT16=1: A and B are bf16, else f16;
+// sums are f32.
 #version 460
 #pragma use_vulkan_memory_model
 #extension GL_GOOGLE_include_directive : require
@@ -12,6 +13,11 @@
 #else
 #define ELEMENT float16_t
 #endif
+#if SXT_WORKGROUP
+#define SCOPE gl_ScopeWorkgroup
+#else
+#define SCOPE gl_ScopeSubgroup
+#endif
 #include "lib/features.glsl"
 #include "interface/rate.h"
 
@@ -19,11 +25,10 @@ layout(local_size_x_id = SXT_RATE_SPEC_GROUP) in;
 layout(constant_id = SXT_RATE_SPEC_M) const uint M = 16;
 layout(constant_id = SXT_RATE_SPEC_N) const uint N = 16;
 layout(constant_id = SXT_RATE_SPEC_K) const uint K = 16;
+layout(constant_id = SXT_RATE_SPEC_SIDE) const uint SIDE = 4;
 
 layout(push_constant) uniform sxt_push_block { sxt_rate_push push; };
 layout(std430, set = 0, binding = SXT_RATE_BINDING_RESULT) writeonly buffer result_block { float at[]; } result;
-
-const uint SIDE = SXT_RATE_SIDE;
 
 // From −1 to 1, and different everywhere: zeros, or one number, would cost a chip less power than what is multiplied in
 // earnest.
@@ -33,9 +38,9 @@ float number(uint n) {
 }
 
 void main() {
-    coopmat<ELEMENT, gl_ScopeSubgroup, M, K, gl_MatrixUseA> a[SIDE];
-    coopmat<ELEMENT, gl_ScopeSubgroup, K, N, gl_MatrixUseB> b[SIDE];
-    coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator> sums[SIDE * SIDE];
+    coopmat<ELEMENT, SCOPE, M, K, gl_MatrixUseA> a[SIDE];
+    coopmat<ELEMENT, SCOPE, K, N, gl_MatrixUseB> b[SIDE];
+    coopmat<float, SCOPE, M, N, gl_MatrixUseAccumulator> sums[SIDE * SIDE];
     [[unroll]] for (uint i = 0; i < SIDE; i++) {
         [[unroll]] for (uint e = 0; e < a[i].length(); e++)
             a[i][e] = ELEMENT(number(i * 16u + e));
@@ -43,7 +48,7 @@ void main() {
             b[i][e] = ELEMENT(number(i * 16u + e + 1024u));
     }
     [[unroll]] for (uint n = 0; n < SIDE * SIDE; n++)
-        sums[n] = coopmat<float, gl_ScopeSubgroup, M, N, gl_MatrixUseAccumulator>(push.addend);
+        sums[n] = coopmat<float, SCOPE, M, N, gl_MatrixUseAccumulator>(push.addend);
     [[dont_unroll]] for (uint trip = 0u; trip < push.trips; trip++)
         [[unroll]] for (uint n = 0; n < SIDE * SIDE; n++)
             sums[n] = coopMatMulAdd(a[n / SIDE], b[n % SIDE], sums[n]);

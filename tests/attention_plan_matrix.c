@@ -228,21 +228,6 @@ Test(attention_plan_matrix, lavapipe_and_few_rows_take_other_kernels_unless_aske
     cr_expect_eq(sxt_attention_plan(&caps, &desc, &plan), SXT_ERROR_UNSUPPORTED);
 }
 
-Test(attention_plan_matrix, the_second_extension_is_used_where_it_is_and_asked_for) {
-    sxt_attention_desc desc = sxt_test_causal(512, 512, 16, 8, 128);
-    sxt_caps caps = caps_with(NVIDIA, 16, 16, 16);
-    sxt_plan plan;
-    desc.kernel = SXT_ATTENTION_MATRIX2;
-    cr_expect_eq(sxt_attention_plan(&caps, &desc, &plan), SXT_ERROR_UNSUPPORTED);
-    caps.matrix2 = true;
-    cr_assert_eq(sxt_attention_plan(&caps, &desc, &plan), SXT_OK);
-    cr_expect_eq(plan.dispatches[0].shader, SXT_SHADER_ATTENTION_MATRIX2);
-    expect_runnable(&caps, &desc, &plan);
-    desc.kernel = SXT_ATTENTION_AUTO;
-    cr_assert_eq(sxt_attention_plan(&caps, &desc, &plan), SXT_OK);
-    cr_expect_eq(plan.dispatches[0].shader, SXT_SHADER_ATTENTION_MATRIX);
-}
-
 // ── Bounded logits, and the order of sums ──
 
 Test(attention_plan_matrix, weights_of_f16_bear_a_bound_of_10) {

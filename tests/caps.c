@@ -16,6 +16,10 @@ static void remember(void *user, sxt_log_level level, const char *text) {
 
 static const sxt_logger logger = {remember, NULL};
 
+static sxt_matrix_shape shape_of(uint32_t operands, uint32_t sums) {
+    return (sxt_matrix_shape){.m = 16, .n = 16, .k = 16, .a_type = operands, .c_type = sums, .scope = 3};
+}
+
 static sxt_caps able(void) {
     sxt_caps caps;
     sxt_caps_baseline(&caps);
@@ -25,10 +29,12 @@ static sxt_caps able(void) {
     caps.subgroup_arithmetic = caps.subgroup_shuffle = caps.subgroup_size_control = true;
     caps.storage16 = caps.fp16 = caps.bf16 = caps.storage8 = caps.int8 = caps.int16 = caps.int64 = caps.int_dot = true;
     caps.buffer_address = caps.matrix = caps.matrix2 = true;
-    caps.matrix_shapes[0] = (sxt_matrix_shape){16, 16, 16, F16, F32, 3};
-    caps.matrix_shapes[1] = (sxt_matrix_shape){16, 16, 16, BF16, F32, 3};
-    caps.matrix_shapes[2] = (sxt_matrix_shape){16, 16, 16, F16, F16, 3};
-    caps.matrix_shape_count = 3;
+    caps.matrix_shapes[0] = shape_of(F16, F32);
+    caps.matrix_shapes[1] = shape_of(BF16, F32);
+    caps.matrix_shapes[2] = shape_of(F16, F16);
+    caps.matrix_shapes[3] = shape_of(BF16, F32);
+    caps.matrix_shapes[3].flexible = true;
+    caps.matrix_shape_count = 4;
     return caps;
 }
 
@@ -82,9 +88,12 @@ Test(caps, all_names_at_once_leave_nothing_optional) {
 Test(caps, what_rests_on_a_capability_goes_with_it) {
     sxt_caps caps = able();
     cr_assert_eq(sxt_caps_disable(&logger, "fp16", &caps), SXT_OK);
-    cr_expect_eq(caps.matrix_shape_count, 1);
+    cr_expect_eq(caps.matrix_shape_count, 2);
     cr_expect_eq(caps.matrix_shapes[0].a_type, (uint32_t)BF16);
-    cr_expect_eq(caps.matrix_shapes[1].m, 0);
+    cr_expect_eq(caps.matrix_shapes[2].m, 0);
+    cr_assert_eq(sxt_caps_disable(&logger, "matrix2", &caps), SXT_OK);
+    cr_expect_eq(caps.matrix_shape_count, 1);
+    cr_expect_not(caps.matrix_shapes[0].flexible);
     cr_assert_eq(sxt_caps_disable(&logger, "matrix", &caps), SXT_OK);
     cr_expect_not(caps.matrix2);
     cr_expect_eq(caps.matrix_shape_count, 0);

@@ -41,7 +41,7 @@ Test(rates, of_multiply_adds) {
 
 static bool should_run(const sxt_matrix_shape *shape) {
     return (shape->a_type == SXT_COMPONENT_F16 || shape->a_type == SXT_COMPONENT_BF16) &&
-           shape->c_type == SXT_COMPONENT_F32 && shape->scope == SXT_SCOPE_SUBGROUP;
+           shape->c_type == SXT_COMPONENT_F32 && (shape->scope == SXT_SCOPE_SUBGROUP || shape->flexible);
 }
 
 Test(rates, of_matrix_products) {
@@ -67,7 +67,12 @@ Test(rates, of_matrix_products) {
         cr_expect_eq(unchanged, 7.0);
     }
     cr_expect_eq(measured > 0, wanted);
-    const sxt_matrix_shape invented = {13, 13, 13, SXT_COMPONENT_F16, SXT_COMPONENT_F32, SXT_SCOPE_SUBGROUP};
+    const sxt_matrix_shape invented = {.m = 13,
+                                       .n = 13,
+                                       .k = 13,
+                                       .a_type = SXT_COMPONENT_F16,
+                                       .c_type = SXT_COMPONENT_F32,
+                                       .scope = SXT_SCOPE_SUBGROUP};
     double unchanged = 7;
     cr_expect_eq(sxt_measure_matrix(device, &invented, &unchanged), SXT_ERROR_UNSUPPORTED);
     cr_expect_eq(unchanged, 7.0);

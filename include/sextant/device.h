@@ -58,14 +58,17 @@ typedef enum sxt_device_kind {
     SXT_DEVICE_REFERENCE, // the CPU reference: host memory, double precision, needs no driver
 } sxt_device_kind;
 
-// One shape D = A·B + C that the device's matrix units take, as VK_KHR_cooperative_matrix reports it.
+// One shape D = A·B + C that the device's matrix units take, as VK_KHR_cooperative_matrix reports it; or a flexible one,
+// as VK_NV_cooperative_matrix2 does, of whose sides all multiples are taken.
 typedef struct sxt_matrix_shape {
     uint32_t m, n, k;
     uint32_t a_type, c_type; // VkComponentTypeKHR: 0 f16, 1 f32, 1000141000 bf16, …
     uint32_t scope;          // VkScopeKHR: 3 subgroup, 2 workgroup
+    uint32_t threads;        // of a workgroup that has matrices of its own; 0 with scope subgroup
+    bool flexible;
 } sxt_matrix_shape;
 
-enum { SXT_MAX_MATRIX_SHAPES = 24, SXT_MAX_NAME = 256 };
+enum { SXT_MAX_MATRIX_SHAPES = 48, SXT_MAX_NAME = 256 };
 
 // What a device can do, as plain data: plans are functions of this struct, of the description, and of
 // what sxt_tune found.
@@ -95,7 +98,9 @@ typedef struct sxt_caps {
     bool fp16, bf16; // arithmetic in shaders
     bool storage8, int8, int16, int64, int_dot;
     bool buffer_address;
-    bool matrix, matrix2; // VK_KHR_cooperative_matrix, VK_NV_cooperative_matrix2
+    bool matrix, matrix2;          // VK_KHR_cooperative_matrix, VK_NV_cooperative_matrix2
+    uint32_t matrix2_most;         // the longest side of a flexible shape's matrices
+    uint32_t matrix2_shared_bytes; // what matrices of scope workgroup take of shared_bytes
     uint32_t matrix_shape_count;
     sxt_matrix_shape matrix_shapes[SXT_MAX_MATRIX_SHAPES];
 } sxt_caps;
@@ -176,7 +181,7 @@ SXT_API sxt_result sxt_device_faults(sxt_device *device, bool clear, uint32_t *o
 SXT_API sxt_result sxt_measure_fma(sxt_device *device, double *out_flops);
 
 // The same of products of matrices on matrix units: of a shape that sxt_caps lists, with A and B of f16 or bf16, sums in
-// f32, and the scope of a subgroup. 2·M·N·K operations for each product; registers hold all matrices, with numbers from
+// f32, and the scope of a subgroup, or a flexible one. 2·M·N·K operations for each product; registers hold all matrices, with numbers from
 // −1 to 1. Errors: those above; UNSUPPORTED for other shapes too.
 SXT_API sxt_result sxt_measure_matrix(sxt_device *device, const sxt_matrix_shape *shape, double *out_flops);
 

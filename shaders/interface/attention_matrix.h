@@ -6,7 +6,7 @@
 
 // Specialisation constants after those of attention.
 #define SXT_ATTENTION_SPEC_THREADS 13    // LANES · ROW_GROUPS · COLUMN_GROUPS
-#define SXT_ATTENTION_SPEC_MATRIX_M 14   // the device's matrix product: M×K · K×N
+#define SXT_ATTENTION_SPEC_MATRIX_M 14   // the device's matrix product: M×K · K×N (unused by attention_matrix2.comp)
 #define SXT_ATTENTION_SPEC_MATRIX_N 15
 #define SXT_ATTENTION_SPEC_MATRIX_K 16
 #define SXT_ATTENTION_SPEC_ROW_GROUPS 17 // subgroups that share a tile's rows …

@@ -10,15 +10,16 @@
 #define SXT_RATE_SPEC_M 1
 #define SXT_RATE_SPEC_N 2
 #define SXT_RATE_SPEC_K 3
-#define SXT_RATE_SPEC_MATRIX_COUNT 4
+#define SXT_RATE_SPEC_SIDE 4  // a subgroup's (or workgroup's) matrices A, and B: side² sums
+#define SXT_RATE_SPEC_MATRIX_COUNT 5
 
 #define SXT_RATE_BINDING_RESULT 0
 
 #define SXT_RATE_ACCUMULATORS 16 // of an invocation, four f32 each: enough to hide the latency of an operation
 #define SXT_RATE_STEPS 8         // of all accumulators a trip
-#define SXT_RATE_SIDE 4          // a subgroup's matrices A, and B: 16 sums
 
-// An invocation multiplies and adds 4 · accumulators · steps · trips times, a subgroup side² · M · N · K · trips times.
+// An invocation multiplies and adds 4 · accumulators · steps · trips times, a subgroup, or a workgroup with matrices of its
+// own, side² · M · N · K · trips times.
 // Zeroed: no trips, nothing is written.
 struct sxt_rate_push {
     SXT_U32 trips;

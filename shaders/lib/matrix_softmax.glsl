@@ -1,35 +1,8 @@
-// From scores in accumulators to weights in shared memory, for attention_matrix.comp: which says what is declared here,
-// and how the softmax goes.
+// From scores in accumulators to weights in shared memory, for attention_matrix.comp: which says what is declared here.
 #ifndef SXT_LIB_MATRIX_SOFTMAX_GLSL
 #define SXT_LIB_MATRIX_SOFTMAX_GLSL
 
-// The logit, in powers of two, of a row's product with a key of the tile; MASKED if the row does not see it.
-float seen_logit(uint r, uint in_tile, float product, uint key0) {
-    int key = int(key0 + in_tile);
-    float s = product * q_scale;
-    if (FEATURES)
-        s = unmasked_logit(s, at, row_at(at, first_row + r), key);
-    bool seen = key >= row_seen[r].x && key < row_seen[r].y;
-    if (MASK_BITS)
-        seen = seen && kept_in_tile(r, in_tile);
-    if (PAGES)
-        seen = seen && row_of_k(key0, in_tile) != ABSENT;
-    return seen ? s * LOG2_E : MASKED;
-}
-
-#if SXT_MATRIX2
-float element_logit(const in uint r, const in uint c, const in float product, const in uint row, const in uint column,
-                    const in uint key0) {
-    return seen_logit(row + r, column + c, product, key0);
-}
-#endif
-
 void mask_scores(uint key0) {
-#if SXT_MATRIX2
-    [[unroll]] for (uint n = 0; n < ROW_FRAGMENTS * KEY_FRAGMENTS; n++)
-        coopMatPerElementNV(score[n], score[n], element_logit, fragment_row(n / KEY_FRAGMENTS),
-                            fragment_column(n % KEY_FRAGMENTS, KEY_FRAGMENTS), key0);
-#else
     ACCUMULATOR where;
     coopMatLoad(where, places, 0, N, ROW_MAJOR);
     [[unroll]] for (uint n = 0; n < ROW_FRAGMENTS * KEY_FRAGMENTS; n++)
@@ -37,57 +10,17 @@ void mask_scores(uint key0) {
             score[n][e] = seen_logit(fragment_row(n / KEY_FRAGMENTS) + uint(where[e]) / N,
                                      fragment_column(n % KEY_FRAGMENTS, KEY_FRAGMENTS) + uint(where[e]) % N, score[n][e],
                                      key0);
-#endif
 }
 
 // Logits beyond the bound are held within it. `factor`: of scores that are not logits yet.
 void hold_scores(float factor) {
     [[unroll]] for (uint n = 0; n < ROW_FRAGMENTS * KEY_FRAGMENTS; n++)
-        [[unroll]] for (uint e = 0; e < score[n].length(); e++) {
-            float s = score[n][e] * factor, held = clamp(s, -bound_log2, bound_log2);
-            bool seen = s != MASKED;
-            greatest = max(greatest, seen ? abs(s) : 0.0);
-            score[n][e] = isnan(s) || !seen ? s : held;
-        }
+        [[unroll]] for (uint e = 0; e < score[n].length(); e++)
+            score[n][e] = held_score(score[n][e], factor);
 }
 
 // ── The largest score, and the sum, of each row of this subgroup's fragments: to row_part ──
 
-#if SXT_MATRIX2
-float larger_of(const in float a, const in float b) {
-    return max(a, b);
-}
-
-float sum_of(const in float a, const in float b) {
-    return a + b;
-}
-
-// Of a matrix whose columns are alike.
-float put_row(const in uint r, const in uint c, const in float value, const in uint slot) {
-    if (c == 0u)
-        row_part[slot + r] = value;
-    return value;
-}
-
-void find_largest(float factor) {
-    [[unroll]] for (uint i = 0; i < ROW_FRAGMENTS; i++) {
-        ACCUMULATOR most = ACCUMULATOR(MASKED);
-        [[unroll]] for (uint j = 0; j < KEY_FRAGMENTS; j++)
-            [[unroll]] for (uint e = 0; e < most.length(); e++)
-                most[e] = max(most[e], score[i * KEY_FRAGMENTS + j][e] * factor);
-        coopMatReduceNV(most, most, gl_CooperativeMatrixReduceRowNV, larger_of);
-        coopMatPerElementNV(most, most, put_row, column_group * ROWS + fragment_row(i));
-    }
-}
-
-void find_sums() {
-    [[unroll]] for (uint i = 0; i < ROW_FRAGMENTS; i++) {
-        ACCUMULATOR total;
-        coopMatReduceNV(total, row_sum[i], gl_CooperativeMatrixReduceRowNV, sum_of);
-        coopMatPerElementNV(total, total, put_row, column_group * ROWS + fragment_row(i));
-    }
-}
-#else
 // Through shared memory, to lanes that have a row each.
 void find_largest(float factor) {
     [[unroll]] for (uint i = 0; i < ROW_FRAGMENTS; i++)
@@ -121,7 +54,6 @@ void find_sums() {
         subgroup_barrier();
     }
 }
-#endif
 
 // New offsets for rows that have too large a weight, and what their sums shrink by.
 void raise_offsets(float factor) {
@@ -182,26 +114,6 @@ void put_weights(float factor) {
             coopMatStore(WEIGHTS(score[n]), p_tile,
                          fragment_row(i) * P_PITCH + fragment_column(j, KEY_FRAGMENTS) / 8u, P_PITCH, ROW_MAJOR);
         }
-}
-
-// `edge`: some row does not see some key.
-void softmax(uint key0, bool edge) {
-    float factor = q_scale * LOG2_E;
-    bool changed = FEATURES || MASK_BITS || PAGES || edge;
-    if (changed) {
-        mask_scores(key0);
-        factor = 1.0;
-    }
-    // The bound is for the logits of all that is seen: of changed ones they alone are looked at.
-    if (BOUNDED ? changed || too_large(factor) : too_large(factor)) {
-        if (BOUNDED) {
-            hold_scores(factor);
-            factor = 1.0;
-        } else {
-            raise_offsets(factor);
-        }
-    }
-    put_weights(factor);
 }
 
 #endif

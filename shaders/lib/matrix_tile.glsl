@@ -1,4 +1,5 @@
-// Keys and values of a tile, on their way to shared memory, for attention_matrix.comp: which says what is declared here.
+// Keys and values of a tile, on their way to shared memory, for the kernels on matrix units: lib/matrix.glsl and they
+// say what is declared here.
 #ifndef SXT_LIB_MATRIX_TILE_GLSL
 #define SXT_LIB_MATRIX_TILE_GLSL
 

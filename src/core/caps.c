@@ -46,11 +46,20 @@ void sxt_caps_baseline(sxt_caps *out_caps) {
     };
 }
 
-static void drop_shapes(sxt_caps *caps, bool all, uint32_t type) {
+static bool has_type(const sxt_caps *caps, uint32_t type) {
+    return (type != SXT_COMPONENT_F16 || caps->fp16) && (type != SXT_COMPONENT_BF16 || caps->bf16);
+}
+
+static bool has_shape(const sxt_caps *caps, const sxt_matrix_shape *shape) {
+    return caps->matrix && (!shape->flexible || caps->matrix2) && has_type(caps, shape->a_type) &&
+           has_type(caps, shape->c_type);
+}
+
+static void drop_shapes(sxt_caps *caps) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < caps->matrix_shape_count; i++) {
         const sxt_matrix_shape shape = caps->matrix_shapes[i];
-        if (!all && shape.a_type != type && shape.c_type != type) caps->matrix_shapes[kept++] = shape;
+        if (has_shape(caps, &shape)) caps->matrix_shapes[kept++] = shape;
     }
     memset(&caps->matrix_shapes[kept], 0, (SXT_MAX_MATRIX_SHAPES - kept) * sizeof caps->matrix_shapes[0]);
     caps->matrix_shape_count = kept;
@@ -58,12 +67,8 @@ static void drop_shapes(sxt_caps *caps, bool all, uint32_t type) {
 
 static void drop_dependents(sxt_caps *caps) {
     if (!caps->subgroup_size_control) caps->subgroup_min = caps->subgroup_max = caps->subgroup_size;
-    if (!caps->matrix) {
-        caps->matrix2 = false;
-        drop_shapes(caps, true, 0);
-    }
-    if (!caps->fp16) drop_shapes(caps, false, SXT_COMPONENT_F16);
-    if (!caps->bf16) drop_shapes(caps, false, SXT_COMPONENT_BF16);
+    if (!caps->matrix) caps->matrix2 = false;
+    drop_shapes(caps);
 }
 
 static sxt_result reject_name(const sxt_logger *logger, const char *name, size_t length) {

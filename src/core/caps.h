@@ -6,7 +6,7 @@
 
 // Switches off the capabilities named in `list`: comma-separated, by their names in sxt_caps, blanks around names are
 // fine; NULL and "" switch off nothing. What rests on a capability goes with it: without subgroup_size_control there is
-// one subgroup size; without matrix no matrix2 and no shapes; without fp16 or bf16 no shapes of that type.
+// one subgroup size; without matrix no matrix2 and no shapes; without matrix2 no flexible shapes; without fp16 or bf16 no shapes of that type.
 // Returns INVALID and logs the names that there are if one is unknown; `caps` is then as it was.
 sxt_result sxt_caps_disable(const sxt_logger *logger, const char *list, sxt_caps *caps);
 
@@ -15,6 +15,12 @@ sxt_result sxt_caps_disable(const sxt_logger *logger, const char *list, sxt_caps
 uint32_t sxt_device_best(const sxt_device_info *infos, uint32_t count);
 
 // VkComponentTypeKHR and VkScopeKHR, as in sxt_matrix_shape.
-enum { SXT_COMPONENT_F16 = 0, SXT_COMPONENT_F32 = 1, SXT_COMPONENT_BF16 = 1000141000, SXT_SCOPE_SUBGROUP = 3 };
+enum {
+    SXT_COMPONENT_F16 = 0,
+    SXT_COMPONENT_F32 = 1,
+    SXT_COMPONENT_BF16 = 1000141000,
+    SXT_SCOPE_WORKGROUP = 2,
+    SXT_SCOPE_SUBGROUP = 3
+};
 
 #endif

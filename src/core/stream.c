@@ -73,11 +73,16 @@ sxt_result sxt_measure_fma(sxt_device *device, double *out_flops) {
     return device->backend->measure_fma(device, out_flops);
 }
 
+static bool same_shape(const sxt_matrix_shape *a, const sxt_matrix_shape *b) {
+    return a->m == b->m && a->n == b->n && a->k == b->k && a->a_type == b->a_type && a->c_type == b->c_type &&
+           a->scope == b->scope && a->threads == b->threads && a->flexible == b->flexible;
+}
+
 static bool is_measured(const sxt_caps *caps, const sxt_matrix_shape *shape) {
     for (uint32_t i = 0; i < caps->matrix_shape_count; i++)
-        if (memcmp(&caps->matrix_shapes[i], shape, sizeof *shape) == 0)
+        if (same_shape(&caps->matrix_shapes[i], shape))
             return (shape->a_type == SXT_COMPONENT_F16 || shape->a_type == SXT_COMPONENT_BF16) &&
-                   shape->c_type == SXT_COMPONENT_F32 && shape->scope == SXT_SCOPE_SUBGROUP;
+                   shape->c_type == SXT_COMPONENT_F32 && (shape->scope == SXT_SCOPE_SUBGROUP || shape->flexible);
     return false;
 }
 

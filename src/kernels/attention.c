@@ -39,7 +39,7 @@ uint32_t sxt_attention_tiles(sxt_attention_kernel kernel) {
     static const uint32_t counts[SXT_ATTENTION_KERNELS] = {[SXT_ATTENTION_TILE] = SXT_ATTENTION_TILE_TILES,
                                                            [SXT_ATTENTION_SOFTWARE] = SXT_ATTENTION_SOFTWARE_TILES,
                                                            [SXT_ATTENTION_MATRIX] = SXT_ATTENTION_MATRIX_TILES,
-                                                           [SXT_ATTENTION_MATRIX2] = SXT_ATTENTION_MATRIX_TILES};
+                                                           [SXT_ATTENTION_MATRIX2] = SXT_ATTENTION_MATRIX2_TILES};
     return counts[kernel];
 }
 
@@ -58,8 +58,9 @@ sxt_result sxt_attention_plan(const sxt_caps *caps, const sxt_attention_desc *de
         if (has_software(caps, desc)) return plan_software(caps, desc, out_plan);
         return sxt_plan_unsupported(out_plan, "attention: kernel SOFTWARE is for lavapipe alone");
     case SXT_ATTENTION_MATRIX:
-    case SXT_ATTENTION_MATRIX2:
         return sxt_attention_plan_matrix(caps, desc, out_plan);
+    case SXT_ATTENTION_MATRIX2:
+        return sxt_attention_plan_matrix2(caps, desc, out_plan);
     default:
         break;
     }

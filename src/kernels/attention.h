@@ -75,11 +75,16 @@ sxt_result sxt_attention_lay_out(const sxt_caps *caps, const sxt_attention_desc 
 // Keys of a split, 0 for none: FlashAttention-3's rule on the tiles of a part.
 uint32_t sxt_attention_choose_split(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t rows);
 
-// Whether the device has matrix products for these types, and the call lets them be used.
+// Whether the device has matrix products for these types by VK_KHR_cooperative_matrix, and the call lets them be used.
 bool sxt_attention_has_matrix(const sxt_caps *caps, const sxt_attention_desc *desc);
 
 // Tiles that a kernel can be asked for by sxt_attention_desc.tile, from 1.
-enum { SXT_ATTENTION_TILE_TILES = 6, SXT_ATTENTION_SOFTWARE_TILES = 3, SXT_ATTENTION_MATRIX_TILES = 16 };
+enum {
+    SXT_ATTENTION_TILE_TILES = 6,
+    SXT_ATTENTION_SOFTWARE_TILES = 3,
+    SXT_ATTENTION_MATRIX_TILES = 16,
+    SXT_ATTENTION_MATRIX2_TILES = 14
+};
 uint32_t sxt_attention_tiles(sxt_attention_kernel kernel);
 
 // The kernels' planners: see their files. The first two are for drivers that run on the CPU; decode is for few queries
@@ -87,6 +92,7 @@ uint32_t sxt_attention_tiles(sxt_attention_kernel kernel);
 bool sxt_attention_plan_decode(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan);
 sxt_result sxt_attention_plan_prefill(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan);
 sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan);
+sxt_result sxt_attention_plan_matrix2(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan);
 sxt_result sxt_attention_plan_tile(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan);
 
 // Adds the dispatch that joins the partial results of the first one, which wrote o (f32, d_v channels) at the start of

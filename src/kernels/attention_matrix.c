@@ -1,21 +1,29 @@
 // Attention on matrix units: shaders/attention_matrix.comp.
-#include "interface/attention_matrix.h"
+#include "kernels/attention_matrix.h"
 
 #include "core/caps.h"
-#include "kernels/attention.h"
+#include "interface/attention_matrix.h"
 
 static bool is_half(sxt_type type) {
     return type != SXT_TYPE_F32 && type != SXT_TYPE_BF16;
 }
 
-// The type of products: f16 holds all that it is asked to but bf16, whose range is larger.
-static uint32_t component_of(const sxt_attention_desc *desc) {
+// f16 holds all that it is asked to but bf16, whose range is larger.
+uint32_t sxt_attention_component(const sxt_attention_desc *desc) {
     return desc->k.type == SXT_TYPE_BF16 ? SXT_COMPONENT_BF16 : SXT_COMPONENT_F16;
 }
 
+bool sxt_attention_suits_matrix(const sxt_caps *caps, const sxt_attention_desc *desc) {
+    const bool halves = is_half(desc->k.type) && is_half(desc->v.type);
+    const bool brains = desc->k.type == SXT_TYPE_BF16 && desc->v.type == SXT_TYPE_BF16;
+    return caps->matrix && caps->fp16 && caps->storage16 && caps->subgroup_arithmetic && !desc->f32_products &&
+           (halves || brains);
+}
+
 static bool fits_kernel(const sxt_matrix_shape *shape) {
-    return shape->c_type == SXT_COMPONENT_F32 && shape->scope == SXT_SCOPE_SUBGROUP && shape->m % 8 == 0 &&
-           shape->n % 8 == 0 && shape->k % 8 == 0 && shape->m <= 32 && 32 % shape->n == 0 && 32 % shape->k == 0;
+    return !shape->flexible && shape->c_type == SXT_COMPONENT_F32 && shape->scope == SXT_SCOPE_SUBGROUP &&
+           shape->m % 8 == 0 && shape->n % 8 == 0 && shape->k % 8 == 0 && shape->m <= 32 && 32 % shape->n == 0 &&
+           32 % shape->k == 0;
 }
 
 // The driver's first choice among the shapes that the kernel can take; NULL if there is none.
@@ -27,21 +35,8 @@ static const sxt_matrix_shape *find_shape(const sxt_caps *caps, uint32_t compone
 }
 
 bool sxt_attention_has_matrix(const sxt_caps *caps, const sxt_attention_desc *desc) {
-    const bool halves = is_half(desc->k.type) && is_half(desc->v.type);
-    const bool brains = desc->k.type == SXT_TYPE_BF16 && desc->v.type == SXT_TYPE_BF16;
-    return caps->matrix && caps->fp16 && caps->storage16 && caps->subgroup_arithmetic && !desc->f32_products &&
-           (halves || brains) && find_shape(caps, component_of(desc)) != NULL;
+    return sxt_attention_suits_matrix(caps, desc) && find_shape(caps, sxt_attention_component(desc)) != NULL;
 }
-
-typedef struct matrix_tile {
-    uint32_t m, n, k;
-    uint32_t head, v_head;     // channels, padded
-    uint32_t k_chunk, v_chunk; // of these, staged at a time
-    uint32_t lanes;            // of a subgroup
-    uint32_t rows, keys;
-    uint32_t row_groups, column_groups; // subgroups
-    bool held_q, turned_v, ahead;       // see interface/attention_matrix.h
-} matrix_tile;
 
 // Rows start at multiples of 8 elements of the type that is multiplied, and so do they end.
 static bool is_wide(const sxt_tensor *tensor, uint32_t component, uint32_t base, const uint32_t stride[3]) {
@@ -49,46 +44,37 @@ static bool is_wide(const sxt_tensor *tensor, uint32_t component, uint32_t base,
     return tensor->type == type && (tensor->shape[SXT_CHANNEL] | base | stride[0] | stride[1] | stride[2]) % 8 == 0;
 }
 
-static uint32_t larger(uint32_t a, uint32_t b) {
-    return a > b ? a : b;
-}
-
-static uint32_t round_up(uint32_t value, uint32_t unit) {
-    return (value + unit - 1) / unit * unit;
-}
-
 // What shaders/attention_matrix.comp declares.
-static uint32_t shared_bytes(const sxt_attention_desc *desc, const matrix_tile *tile) {
+static uint32_t shared_bytes(const sxt_attention_desc *desc, const sxt_matrix_tile *tile) {
     uint32_t q_pitch = tile->head / 8 + 1, k_pitch = tile->k_chunk / 8 + 1, p_pitch = tile->keys / 8 + 1;
     uint32_t v_octets = tile->turned_v ? tile->v_chunk * p_pitch : tile->keys * (tile->v_chunk / 8 + 1);
     uint32_t fragment = tile->m * tile->n, scratch = tile->row_groups * tile->column_groups * fragment / 4;
-    uint32_t p_octets = larger(tile->rows * p_pitch, scratch);
-    uint32_t k_octets = larger(tile->keys * k_pitch, scratch);
+    uint32_t p_octets = sxt_larger(tile->rows * p_pitch, scratch);
+    uint32_t k_octets = sxt_larger(tile->keys * k_pitch, scratch);
     uint32_t octets = (tile->held_q ? 1 : tile->rows * q_pitch) + k_octets + v_octets + p_octets;
     uint32_t words = 4 * octets + fragment + tile->rows * (4 + tile->column_groups) + 3;
-    words += sxt_tensor_present(&desc->block_table) ? 4 * tile->keys : 1;
-    words += sxt_tensor_present(&desc->mask) ? tile->rows * ((tile->keys + 31) / 32) + 3 : 2;
-    return 4 * words;
+    return 4 * (words + sxt_matrix_form_words(desc, tile));
 }
 
-static uint32_t threads_of(const matrix_tile *tile) {
-    return tile->lanes * tile->row_groups * tile->column_groups;
+uint32_t sxt_matrix_form_words(const sxt_attention_desc *desc, const sxt_matrix_tile *tile) {
+    return (sxt_tensor_present(&desc->block_table) ? 4 * tile->keys : 1) +
+           (sxt_tensor_present(&desc->mask) ? tile->rows * ((tile->keys + 31) / 32) + 3 : 2);
 }
 
-// Cuts channels into equal chunks of at most `most` channels, in whole units.
-static void cut_head(uint32_t channels, uint32_t unit, uint32_t most, uint32_t *out_head, uint32_t *out_chunk) {
-    uint32_t chunks = (channels + most - 1) / most;
-    *out_chunk = round_up((channels + chunks - 1) / chunks, unit);
-    *out_head = round_up(channels, *out_chunk);
+void sxt_matrix_cut_head(uint32_t channels, uint32_t unit, uint32_t most, uint32_t *out_head, uint32_t *out_chunk) {
+    uint32_t chunks = (channels + most - 1) / most, chunk = (channels + chunks - 1) / chunks;
+    *out_chunk = (chunk + unit - 1) / unit * unit;
+    *out_head = (channels + *out_chunk - 1) / *out_chunk * *out_chunk;
 }
 
 // Pads and cuts the heads, and says whether the tile fits the device.
-static bool fits(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t chunk, matrix_tile *tile) {
-    cut_head(desc->q.shape[SXT_CHANNEL], tile->k, chunk, &tile->head, &tile->k_chunk);
-    cut_head(desc->v.shape[SXT_CHANNEL], tile->n * tile->column_groups, chunk, &tile->v_head, &tile->v_chunk);
+static bool fits(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t chunk, sxt_matrix_tile *tile) {
+    sxt_matrix_cut_head(desc->q.shape[SXT_CHANNEL], tile->k, chunk, &tile->head, &tile->k_chunk);
+    sxt_matrix_cut_head(desc->v.shape[SXT_CHANNEL], tile->n * tile->column_groups, chunk, &tile->v_head,
+                        &tile->v_chunk);
     // A subgroup's scratch memory lies among the weights of its own rows.
     uint32_t own_octets = tile->rows / tile->row_groups * (tile->keys / 8 + 1);
-    return threads_of(tile) <= caps->max_invocations && threads_of(tile) <= caps->max_group_size_x &&
+    return tile->threads <= caps->max_invocations && tile->threads <= caps->max_group_size_x &&
            tile->keys % (tile->n * tile->column_groups) == 0 && tile->rows % (tile->m * tile->row_groups) == 0 &&
            own_octets * 4 >= tile->m * tile->n && (!tile->held_q || tile->k_chunk == tile->head) &&
            shared_bytes(desc, tile) <= caps->shared_bytes;
@@ -133,18 +119,22 @@ enum { OTHER_TILES = 0, NVIDIA_TILES = 7, SOFTWARE_TILES = 12, ALL_TILES = sizeo
 _Static_assert((int)ALL_TILES == (int)SXT_ATTENTION_MATRIX_TILES, "as many as can be asked for");
 
 static bool take_tile(const sxt_caps *caps, const sxt_attention_desc *desc, const tile_choice *choice,
-                      matrix_tile *tile) {
+                      sxt_matrix_tile *tile) {
     tile->rows = choice->rows;
     tile->keys = choice->keys;
     tile->row_groups = choice->row_groups;
     tile->column_groups = choice->column_groups;
+    tile->threads = tile->lanes * tile->row_groups * tile->column_groups;
     tile->held_q = choice->held_q;
-    return larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL]) <= choice->most_channels &&
+    // Subgroups that share rows must. Drivers on the CPU (lavapipe 26.1) make a barrier of the workgroup of each of a
+    // subgroup's own, where all have to come.
+    tile->together = tile->column_groups > 1 || caps->software;
+    return sxt_larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL]) <= choice->most_channels &&
            fits(caps, desc, choice->chunk, tile);
 }
 
 static bool try_tile(const sxt_caps *caps, const sxt_attention_desc *desc, const tile_choice *choice,
-                     matrix_tile *tile) {
+                     sxt_matrix_tile *tile) {
     enum { FEW_ROWS = 16 };
     bool extras = desc->softcap > 0 || sxt_tensor_present(&desc->bias) || sxt_tensor_present(&desc->alibi_slopes) ||
                   sxt_tensor_present(&desc->mask) || sxt_tensor_present(&desc->block_table);
@@ -157,7 +147,7 @@ static bool try_tile(const sxt_caps *caps, const sxt_attention_desc *desc, const
     return take_tile(caps, desc, choice, tile);
 }
 
-static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, matrix_tile *tile) {
+static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_matrix_tile *tile) {
     enum { VENDOR_NVIDIA = 0x10de };
     const bool nvidia = caps->vendor_id == VENDOR_NVIDIA;
     const int first = caps->software ? SOFTWARE_TILES : nvidia ? NVIDIA_TILES : OTHER_TILES;
@@ -176,63 +166,65 @@ static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, ma
 // is below 2^16, its smallest normal one 2^−14: 2B·log2(e) ≤ 29.) Beyond, offsets by row keep them as high as can be.
 static bool bears_bound(const sxt_attention_desc *desc, float bound) {
     const float most = 10.0f;
-    return bound > 0 && (component_of(desc) == SXT_COMPONENT_BF16 || bound <= most);
+    return bound > 0 && (sxt_attention_component(desc) == SXT_COMPONENT_BF16 || bound <= most);
 }
 
-sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan) {
-    static const sxt_shader_id shaders[2][2] = {{SXT_SHADER_ATTENTION_MATRIX, SXT_SHADER_ATTENTION_MATRIX_BF16},
-                                                {SXT_SHADER_ATTENTION_MATRIX2, SXT_SHADER_ATTENTION_MATRIX2_BF16}};
-    const bool second = desc->kernel == SXT_ATTENTION_MATRIX2;
-    if (second && !caps->matrix2)
-        return sxt_plan_unsupported(plan, "attention: the device has no VK_NV_cooperative_matrix2");
-    if (!sxt_attention_has_matrix(caps, desc))
-        return sxt_plan_unsupported(plan, "attention: no matrix units for these types");
-    const sxt_matrix_shape *shape = find_shape(caps, component_of(desc));
-    matrix_tile tile = {.m = shape->m, .n = shape->n, .k = shape->k};
-    if (!choose_tile(caps, desc, &tile))
-        return sxt_plan_unsupported(plan, "attention: matrix units, and too little shared memory for them");
+sxt_result sxt_attention_plan_by_matrix(const sxt_caps *caps, const sxt_attention_desc *desc,
+                                        const sxt_matrix_tile *tile, sxt_shader_id shader, const char *name,
+                                        sxt_plan *plan) {
     sxt_attention_frame frame;
     sxt_result result = sxt_attention_frame_call(caps, desc, false, &frame, plan);
     if (result != SXT_OK) return result;
 
-    frame.push.flags |= SXT_ATTENTION_ROWS_OUTER;
+    struct sxt_attention_push *push = &frame.push;
+    push->flags |= SXT_ATTENTION_ROWS_OUTER;
     sxt_dispatch *dispatch = &plan->dispatches[0];
-    dispatch->shader = shaders[second][component_of(desc) == SXT_COMPONENT_BF16];
-    dispatch->subgroup_size = caps->subgroup_size_control ? tile.lanes : 0;
+    dispatch->shader = shader;
+    dispatch->subgroup_size = caps->subgroup_size_control ? tile->lanes : 0;
+    const uint32_t component = sxt_attention_component(desc);
     uint32_t *spec = dispatch->spec;
     spec[SXT_ATTENTION_SPEC_BOUNDED] = bears_bound(desc, frame.params.bound);
-    spec[SXT_ATTENTION_SPEC_HEAD] = tile.head;
-    spec[SXT_ATTENTION_SPEC_V_HEAD] = tile.v_head;
-    spec[SXT_ATTENTION_SPEC_KEYS] = tile.keys;
-    spec[SXT_ATTENTION_SPEC_LANES] = tile.lanes;
-    spec[SXT_ATTENTION_SPEC_THREADS] = threads_of(&tile);
-    spec[SXT_ATTENTION_SPEC_MATRIX_M] = tile.m;
-    spec[SXT_ATTENTION_SPEC_MATRIX_N] = tile.n;
-    spec[SXT_ATTENTION_SPEC_MATRIX_K] = tile.k;
-    spec[SXT_ATTENTION_SPEC_ROW_GROUPS] = tile.row_groups;
-    spec[SXT_ATTENTION_SPEC_COLUMN_GROUPS] = tile.column_groups;
-    spec[SXT_ATTENTION_SPEC_HELD_Q] = tile.held_q;
-    // Subgroups that share rows must. Drivers on the CPU (lavapipe 26.1) make a barrier of the workgroup of each of a
-    // subgroup's own, where all have to come.
-    spec[SXT_ATTENTION_SPEC_TOGETHER] = tile.column_groups > 1 || caps->software;
-    spec[SXT_ATTENTION_SPEC_TURNED_V] = tile.turned_v;
-    spec[SXT_ATTENTION_SPEC_AHEAD] = tile.ahead;
+    spec[SXT_ATTENTION_SPEC_HEAD] = tile->head;
+    spec[SXT_ATTENTION_SPEC_V_HEAD] = tile->v_head;
+    spec[SXT_ATTENTION_SPEC_KEYS] = tile->keys;
+    spec[SXT_ATTENTION_SPEC_LANES] = tile->lanes;
+    spec[SXT_ATTENTION_SPEC_THREADS] = tile->threads;
+    spec[SXT_ATTENTION_SPEC_MATRIX_M] = tile->m;
+    spec[SXT_ATTENTION_SPEC_MATRIX_N] = tile->n;
+    spec[SXT_ATTENTION_SPEC_MATRIX_K] = tile->k;
+    spec[SXT_ATTENTION_SPEC_ROW_GROUPS] = tile->row_groups;
+    spec[SXT_ATTENTION_SPEC_COLUMN_GROUPS] = tile->column_groups;
+    spec[SXT_ATTENTION_SPEC_HELD_Q] = tile->held_q;
+    spec[SXT_ATTENTION_SPEC_TOGETHER] = tile->together;
+    spec[SXT_ATTENTION_SPEC_TURNED_V] = tile->turned_v;
+    spec[SXT_ATTENTION_SPEC_AHEAD] = tile->ahead;
     spec[SXT_ATTENTION_SPEC_ROLLED] = caps->software;
-    spec[SXT_ATTENTION_SPEC_K_CHUNK] = tile.k_chunk;
-    spec[SXT_ATTENTION_SPEC_V_CHUNK] = tile.v_chunk;
-    const struct sxt_attention_push *push = &frame.push;
-    spec[SXT_ATTENTION_SPEC_WIDE_K] =
-        is_wide(&desc->k, component_of(desc), push->bases_main >> 8 & 0xff, push->k_stride);
-    spec[SXT_ATTENTION_SPEC_WIDE_V] =
-        is_wide(&desc->v, component_of(desc), push->bases_main >> 16 & 0xff, push->v_stride);
+    spec[SXT_ATTENTION_SPEC_K_CHUNK] = tile->k_chunk;
+    spec[SXT_ATTENTION_SPEC_V_CHUNK] = tile->v_chunk;
+    spec[SXT_ATTENTION_SPEC_WIDE_K] = is_wide(&desc->k, component, push->bases_main >> 8 & 0xff, push->k_stride);
+    spec[SXT_ATTENTION_SPEC_WIDE_V] = is_wide(&desc->v, component, push->bases_main >> 16 & 0xff, push->v_stride);
     dispatch->spec_count = SXT_ATTENTION_SPEC_MATRIX_COUNT;
-    const sxt_attention_tiling tiling = {.rows = tile.rows,
-                                         .split_keys = sxt_attention_choose_split(caps, desc, tile.rows)};
+    const sxt_attention_tiling tiling = {.rows = tile->rows,
+                                         .split_keys = sxt_attention_choose_split(caps, desc, tile->rows)};
     result = sxt_attention_lay_out(caps, desc, &tiling, &frame, plan);
     if (result != SXT_OK) return result;
-    sxt_plan_name(plan, "attention.matrix%s%s d%u %ux%ux%u rows %u keys %u groups %ux%u%s splits %u grid %ux%u%s",
-                  second ? "2" : "", spec[SXT_ATTENTION_SPEC_BOUNDED] ? ".bounded" : "", tile.head, tile.m, tile.n,
-                  tile.k, tile.rows, tile.keys, tile.row_groups, tile.column_groups, tile.held_q ? " q held" : "",
-                  dispatch->groups[2], dispatch->groups[0], dispatch->groups[1], plan->parts > 1 ? " in parts" : "");
+    sxt_plan_name(plan, "attention.%s%s d%u %ux%ux%u rows %u keys %u groups %ux%u%s splits %u grid %ux%u%s", name,
+                  spec[SXT_ATTENTION_SPEC_BOUNDED] ? ".bounded" : "", tile->head, tile->m, tile->n, tile->k, tile->rows,
+                  tile->keys, tile->row_groups, tile->column_groups, tile->held_q ? " q held" : "", dispatch->groups[2],
+                  dispatch->groups[0], dispatch->groups[1], plan->parts > 1 ? " in parts" : "");
     return SXT_OK;
+}
+
+sxt_result sxt_attention_plan_matrix(const sxt_caps *caps, const sxt_attention_desc *desc, sxt_plan *plan) {
+    if (!sxt_attention_has_matrix(caps, desc))
+        return sxt_plan_unsupported(plan, "attention: no matrix units for these types");
+    const uint32_t component = sxt_attention_component(desc);
+    const sxt_matrix_shape *shape = find_shape(caps, component);
+    sxt_matrix_tile tile = {.m = shape->m, .n = shape->n, .k = shape->k};
+    if (!choose_tile(caps, desc, &tile))
+        return sxt_plan_unsupported(plan, "attention: matrix units, and too little shared memory for them");
+    return sxt_attention_plan_by_matrix(caps, desc, &tile,
+                                        component == SXT_COMPONENT_BF16 ? SXT_SHADER_ATTENTION_MATRIX_BF16
+                                                                        : SXT_SHADER_ATTENTION_MATRIX,
+                                        "matrix", plan);
 }

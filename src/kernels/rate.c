@@ -16,18 +16,32 @@ static double plan_fma(const sxt_caps *caps, uint32_t trips, sxt_dispatch *dispa
     return dispatch->spec[SXT_RATE_SPEC_GROUP] * 2.0 * 4.0 * SXT_RATE_ACCUMULATORS * SXT_RATE_STEPS * trips;
 }
 
-// A workgroup's products on matrix units, by four subgroups: one for each part of a GPU's core. Returns its operations.
+static uint32_t round_up(uint32_t value, uint32_t unit) {
+    return (value + unit - 1) / unit * unit;
+}
+
+// A workgroup's products on matrix units, by four subgroups: one for each part of a GPU's core. Of flexible shapes large
+// multiples, with which the driver can do as it likes, but on a CPU, which takes long to compile them. 64 to 128 sums to an
+// invocation. Returns the workgroup's operations.
 static double plan_matrix(const sxt_caps *caps, const sxt_matrix_shape *shape, uint32_t trips, sxt_dispatch *dispatch) {
+    static const sxt_shader_id shaders[2][2] = {
+        {SXT_SHADER_RATE_MATRIX, SXT_SHADER_RATE_MATRIX_BF16},
+        {SXT_SHADER_RATE_MATRIX_WORKGROUP, SXT_SHADER_RATE_MATRIX_WORKGROUP_BF16}};
+    const bool whole = shape->scope == SXT_SCOPE_WORKGROUP, large = shape->flexible && !caps->software;
     const uint32_t lanes = sxt_plan_matrix_lanes(caps), most = sxt_plan_group(caps) / lanes;
-    const uint32_t subgroups = most < 1 ? 1 : most > 4 ? 4 : most;
-    dispatch->shader = shape->a_type == SXT_COMPONENT_BF16 ? SXT_SHADER_RATE_MATRIX_BF16 : SXT_SHADER_RATE_MATRIX;
+    const uint32_t subgroups = most < 1 ? 1 : most > 4 ? 4 : most, least = whole ? 64 : 32;
+    const uint32_t m = large ? round_up(shape->threads > 128 ? 2 * least : least, shape->m) : shape->m;
+    const uint32_t n = large ? round_up(least, shape->n) : shape->n, k = large ? round_up(16, shape->k) : shape->k;
+    const uint32_t side = large ? 2 : 4;
+    dispatch->shader = shaders[whole][shape->a_type == SXT_COMPONENT_BF16];
     dispatch->subgroup_size = caps->subgroup_size_control ? lanes : 0;
     dispatch->spec_count = SXT_RATE_SPEC_MATRIX_COUNT;
-    dispatch->spec[SXT_RATE_SPEC_GROUP] = subgroups * lanes;
-    dispatch->spec[SXT_RATE_SPEC_M] = shape->m;
-    dispatch->spec[SXT_RATE_SPEC_N] = shape->n;
-    dispatch->spec[SXT_RATE_SPEC_K] = shape->k;
-    return subgroups * 2.0 * SXT_RATE_SIDE * SXT_RATE_SIDE * shape->m * shape->n * shape->k * trips;
+    dispatch->spec[SXT_RATE_SPEC_GROUP] = whole ? shape->threads : subgroups * lanes;
+    dispatch->spec[SXT_RATE_SPEC_M] = m;
+    dispatch->spec[SXT_RATE_SPEC_N] = n;
+    dispatch->spec[SXT_RATE_SPEC_K] = k;
+    dispatch->spec[SXT_RATE_SPEC_SIDE] = side;
+    return (whole ? 1 : subgroups) * 2.0 * side * side * m * n * k * trips;
 }
 
 // A CPU is kept busy by some workgroups for each of its cores, a big GPU by 2^18 invocations. `shape`: NULL for

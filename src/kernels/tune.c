@@ -10,7 +10,8 @@
 #include <stdlib.h>
 
 enum {
-    TILES = 1 + SXT_ATTENTION_TILE_TILES + SXT_ATTENTION_SOFTWARE_TILES + 2 * SXT_ATTENTION_MATRIX_TILES,
+    TILES = 1 + SXT_ATTENTION_TILE_TILES + SXT_ATTENTION_SOFTWARE_TILES + SXT_ATTENTION_MATRIX_TILES +
+            SXT_ATTENTION_MATRIX2_TILES,
     ROUNDS = 7,
 };
 
@@ -46,7 +47,7 @@ static uint32_t log2_of(uint64_t value) {
 
 uint64_t sxt_tune_key(const sxt_attention_desc *desc) {
     // Raise the number when tiles change their meaning.
-    enum { EDITION = 1 };
+    enum { EDITION = 2 };
     const sxt_tensor *const optional[] = {&desc->bias,         &desc->mask,        &desc->sinks,
                                           &desc->alibi_slopes, &desc->kv_lengths,  &desc->block_table,
                                           &desc->cu_seqlens_q, &desc->cu_seqlens_k};
@@ -160,13 +161,25 @@ static double rounding_of(sxt_type type) {
     return type == SXT_TYPE_BF16 ? 0x1p-8 : type == SXT_TYPE_F16 ? 0x1p-11 : 0x1p-24;
 }
 
+static sxt_type type_of_products(sxt_shader_id shader) {
+    switch (shader) {
+    case SXT_SHADER_ATTENTION_MATRIX:
+    case SXT_SHADER_ATTENTION_MATRIX2:
+    case SXT_SHADER_ATTENTION_MATRIX2_WORKGROUP:
+        return SXT_TYPE_F16;
+    case SXT_SHADER_ATTENTION_MATRIX_BF16:
+    case SXT_SHADER_ATTENTION_MATRIX2_BF16:
+    case SXT_SHADER_ATTENTION_MATRIX2_WORKGROUP_BF16:
+        return SXT_TYPE_BF16;
+    default:
+        return SXT_TYPE_F32;
+    }
+}
+
 // A row's error grows with the size of its logits, which nobody knows here: eight roundings of the products are what those
 // of models make, as a root mean square, and a key too many, or one too few, is beyond.
 static double tolerance_of(const tuning *t, const sxt_plan *plan) {
-    const sxt_shader_id shader = plan->dispatches[0].shader;
-    const bool bf16 = shader == SXT_SHADER_ATTENTION_MATRIX_BF16 || shader == SXT_SHADER_ATTENTION_MATRIX2_BF16;
-    const bool f16 = shader == SXT_SHADER_ATTENTION_MATRIX || shader == SXT_SHADER_ATTENTION_MATRIX2;
-    const double products = rounding_of(bf16 ? SXT_TYPE_BF16 : f16 ? SXT_TYPE_F16 : SXT_TYPE_F32);
+    const double products = rounding_of(type_of_products(plan->dispatches[0].shader));
     return 8 * products + 2 * rounding_of(t->desc->o.type) + 0x1p-14;
 }
 

@@ -68,9 +68,9 @@ void sxt_vulkan_features_query(const sxt_vulkan_instance *instance, const sxt_vu
     caps->buffer_address = f->v12.bufferDeviceAddress;
     // SPIR-V with cooperative matrices must use the Vulkan memory model.
     caps->matrix = f->matrix.cooperativeMatrix && f->v12.vulkanMemoryModel;
-    // What attention needs to keep its rows in registers. Work by whole workgroups is told by the shapes' scope.
+    // What attention needs to keep its rows in registers. Matrices of workgroups are told by the shapes' scope.
     caps->matrix2 = caps->matrix && f->matrix2.cooperativeMatrixReductions && f->matrix2.cooperativeMatrixConversions &&
-                    f->matrix2.cooperativeMatrixPerElementOperations;
+                    f->matrix2.cooperativeMatrixPerElementOperations && f->matrix2.cooperativeMatrixFlexibleDimensions;
 }
 
 static void set_features(const sxt_caps *caps, bool compile_only, bool v13, sxt_vulkan_features *f) {
@@ -93,10 +93,14 @@ static void set_features(const sxt_caps *caps, bool compile_only, bool v13, sxt_
     f->v12.bufferDeviceAddress = caps->buffer_address;
     f->v12.vulkanMemoryModel = f->matrix.cooperativeMatrix = caps->matrix;
     f->matrix2.cooperativeMatrixReductions = f->matrix2.cooperativeMatrixConversions =
-        f->matrix2.cooperativeMatrixPerElementOperations = caps->matrix2;
-    for (uint32_t i = 0; i < caps->matrix_shape_count; i++)
+        f->matrix2.cooperativeMatrixPerElementOperations = f->matrix2.cooperativeMatrixFlexibleDimensions =
+            caps->matrix2;
+    for (uint32_t i = 0; i < caps->matrix_shape_count; i++) {
         if (caps->matrix_shapes[i].a_type == VK_COMPONENT_TYPE_BFLOAT16_KHR)
             f->bfloat16.shaderBFloat16CooperativeMatrix = caps->bf16;
+        if (caps->matrix_shapes[i].scope == VK_SCOPE_WORKGROUP_KHR)
+            f->matrix2.cooperativeMatrixWorkgroupScope = VK_TRUE;
+    }
 }
 
 uint32_t sxt_vulkan_features_enable(const sxt_vulkan_physical *physical, const sxt_caps *caps, bool compile_only,

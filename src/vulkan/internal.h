@@ -31,6 +31,7 @@ typedef struct sxt_vulkan_buffer sxt_vulkan_buffer;
     X(vkGetPhysicalDeviceProperties2)                                                                                  \
     X(vkGetPhysicalDeviceFeatures2)                                                                                    \
     X(vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)                                                               \
+    X(vkGetPhysicalDeviceCooperativeMatrixFlexibleDimensionsPropertiesNV)                                              \
     X(vkCreateDebugUtilsMessengerEXT)                                                                                  \
     X(vkDestroyDebugUtilsMessengerEXT)                                                                                 \
     X(vkSetDebugUtilsObjectNameEXT)                                                                                    \
@@ -133,6 +134,11 @@ typedef struct sxt_vulkan_features {
 // Asks for the features and writes those capabilities that are features.
 void sxt_vulkan_features_query(const sxt_vulkan_instance *instance, const sxt_vulkan_physical *physical,
                                sxt_vulkan_features *out_features, sxt_caps *caps);
+
+// Adds the shapes of matrix products that kernels can use to `caps`, and says by caps.matrix and matrix2 whether there are
+// any. `workgroups`: matrices of scope workgroup are there too.
+void sxt_vulkan_matrix_shapes_query(const sxt_vulkan_instance *instance, VkPhysicalDevice device, bool workgroups,
+                                    sxt_caps *caps);
 
 // Makes the chain that enables what `caps` says and what running (or else, compiling alone) takes, and nothing else,
 // and the list of extensions for it. Chain and `caps` must be of the same device; returns the number of names written.

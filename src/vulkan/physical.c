@@ -119,42 +119,6 @@ static void query_memory(const sxt_vulkan_instance *instance, VkPhysicalDeviceTy
             caps->unified_memory = true;
 }
 
-static bool wanted_type(const sxt_caps *caps, VkComponentTypeKHR type) {
-    return (type != VK_COMPONENT_TYPE_FLOAT16_KHR || caps->fp16) &&
-           (type != VK_COMPONENT_TYPE_BFLOAT16_KHR || caps->bf16);
-}
-
-static bool is_multiplied(const VkCooperativeMatrixPropertiesKHR *s) {
-    return s->AType == VK_COMPONENT_TYPE_FLOAT16_KHR || s->AType == VK_COMPONENT_TYPE_BFLOAT16_KHR;
-}
-
-// Only shapes of one input type, and of types that caps allow; the rest no kernel could use. Those of f16 and bf16, by
-// which kernels multiply, before the others: a driver may list more than there is room for.
-static void query_matrix_shapes(const sxt_vulkan_instance *instance, sxt_vulkan_physical *physical) {
-    sxt_caps *caps = &physical->info.caps;
-    const PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR query =
-        instance->vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR;
-    uint32_t count = 0;
-    VkCooperativeMatrixPropertiesKHR *shapes = NULL;
-    if (query != NULL && query(physical->handle, &count, NULL) >= 0 && count > 0)
-        shapes = calloc(count, sizeof *shapes);
-    if (shapes != NULL) {
-        for (uint32_t i = 0; i < count; i++)
-            shapes[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
-        if (query(physical->handle, &count, shapes) < 0) count = 0;
-        for (uint32_t n = 0; n < 2 * count && caps->matrix_shape_count < SXT_MAX_MATRIX_SHAPES; n++) {
-            const VkCooperativeMatrixPropertiesKHR *s = &shapes[n % count];
-            if (is_multiplied(s) != (n < count)) continue;
-            if (s->AType != s->BType || s->CType != s->ResultType || s->saturatingAccumulation) continue;
-            if (!wanted_type(caps, s->AType) || !wanted_type(caps, s->CType)) continue;
-            caps->matrix_shapes[caps->matrix_shape_count++] =
-                (sxt_matrix_shape){s->MSize, s->NSize, s->KSize, s->AType, s->CType, s->scope};
-        }
-        free(shapes);
-    }
-    if (caps->matrix_shape_count == 0) caps->matrix = caps->matrix2 = false;
-}
-
 typedef struct properties {
     VkPhysicalDeviceProperties2 core;
     VkPhysicalDeviceVulkan11Properties v11;
@@ -295,7 +259,8 @@ void sxt_vulkan_physical_query(const sxt_vulkan_instance *instance, VkPhysicalDe
         .mixed_dot_accelerated = p.v13.integerDotProduct4x8BitPackedMixedSignednessAccelerated,
     };
     sxt_vulkan_quirks_apply(&instance->logger, &facts, &info->caps);
-    if (info->caps.matrix) query_matrix_shapes(instance, out_physical);
+    if (info->caps.matrix)
+        sxt_vulkan_matrix_shapes_query(instance, handle, features.matrix2.cooperativeMatrixWorkgroupScope, &info->caps);
 
     info->compiles = true;
     if (info->caps.memory_bytes == 0) unusable(info, "has no memory: it only compiles");

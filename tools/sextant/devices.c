@@ -92,8 +92,12 @@ static const char *component_name(uint32_t type) {
 }
 
 const char *sxt_shape_name(const sxt_matrix_shape *shape, char out_text[SXT_SHAPE_SIZE]) {
-    snprintf(out_text, SXT_SHAPE_SIZE, "%ux%ux%u %s->%s%s", shape->m, shape->n, shape->k, component_name(shape->a_type),
-             component_name(shape->c_type), shape->scope == 2 ? " (workgroup)" : "");
+    size_t used =
+        (size_t)snprintf(out_text, SXT_SHAPE_SIZE, "%s%ux%ux%u %s->%s", shape->flexible ? "multiples of " : "",
+                         shape->m, shape->n, shape->k, component_name(shape->a_type), component_name(shape->c_type));
+    if (shape->scope == 2)
+        snprintf(out_text + used, SXT_SHAPE_SIZE - used, shape->threads ? " (workgroup of %u)" : " (workgroup)",
+                 shape->threads);
     return out_text;
 }
 
@@ -149,9 +153,10 @@ static json_t *caps_json(const sxt_caps *caps) {
     for (uint32_t i = 0; i < caps->matrix_shape_count && i < SXT_MAX_MATRIX_SHAPES; i++) {
         const sxt_matrix_shape *s = &caps->matrix_shapes[i];
         json_array_append_new(shapes,
-                              json_pack("{s:i, s:i, s:i, s:s, s:s, s:s}", "m", (int)s->m, "n", (int)s->n, "k",
+                              json_pack("{s:i, s:i, s:i, s:s, s:s, s:s, s:b, s:i}", "m", (int)s->m, "n", (int)s->n, "k",
                                         (int)s->k, "a", component_name(s->a_type), "c", component_name(s->c_type),
-                                        "scope", s->scope == 2 ? "workgroup" : "subgroup"));
+                                        "scope", s->scope == 2 ? "workgroup" : "subgroup", "flexible", s->flexible,
+                                        "threads", (int)s->threads));
     }
     return json_pack("{s:i, s:i, s:i, s:i, s:I, s:I, s:b, s:b, s:b, s:o, s:o}", "subgroup_size",
                      (int)caps->subgroup_size, "subgroup_min", (int)caps->subgroup_min, "subgroup_max",
