@@ -212,7 +212,7 @@ Test(lifetimes, a_thousand_cycles_do_not_grow) {
 }
 
 Test(lifetimes, devices_opened_and_closed_do_not_grow) {
-    const long growth = growth_kib(cycle_of_devices, NULL, cycles(60));
+    const long growth = growth_kib(cycle_of_devices, NULL, cycles(24));
     if (memory_is_counted()) cr_assert_lt(growth, 2 * ALLOWED_KIB, "grew by %ld KiB", growth);
 }
 

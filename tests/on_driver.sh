@@ -16,7 +16,8 @@
 # lavapipe itself compiles as it does for everybody; in its other guises without LLVM's optimisation, which halves the
 # time that their tests take.
 #
-# The suites of random cases run in full on the reference and on lavapipe, and a quarter of them elsewhere. A test may
+# The suites of random cases run in full on the reference and on lavapipe, a quarter of them on SwiftShader, and fewer on
+# drivers that differ in what they offer alone. A test may
 # set VK_DRIVER_FILES by itself, to one of these manifests. Set but empty, that driver counts as not installed.
 root=$(cd "$(dirname "$0")/.." && pwd)
 manifest() { find "$1" -name "$2" 2> /dev/null | sort | head -n 1; }
@@ -45,7 +46,7 @@ fi
 case $driver in
 reference) export SEXTANT_TEST_DEVICE=reference ;;
 matrix | matrix2)
-    export SEXTANT_TEST_KERNEL="$driver" SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-4}"
+    export SEXTANT_TEST_KERNEL="$driver" SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-3}"
     ;;
 radv-*) export RADV_FORCE_FAMILY="${driver#radv-}" ;;
 lavapipe-*) export LP_NATIVE_VECTOR_WIDTH="${driver#lavapipe-}" ;;
@@ -64,11 +65,14 @@ validation)
     fi
     export VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation
     export VK_LAYER_SETTINGS_PATH="$root/tests/support/vk_layer_settings.txt"
-    export SEXTANT_TEST_DISABLE=buffer_address SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-10}"
+    export SEXTANT_TEST_DISABLE=buffer_address SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-5}"
     ;;
 esac
 case $driver in lavapipe-* | baseline | gpu | validation) export GALLIVM_PERF=nopt ;; esac
-case $driver in lavapipe-* | baseline | swiftshader) export SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-25}" ;; esac
+case $driver in
+lavapipe-* | baseline) export SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-12}" ;;
+swiftshader) export SEXTANT_TEST_PERCENT="${SEXTANT_TEST_PERCENT-25}" ;;
+esac
 # Both names: loaders before 1.3.207 know the second only.
 export VK_DRIVER_FILES VK_ICD_FILENAMES="$VK_DRIVER_FILES" SEXTANT_TEST_DRIVER="$driver"
 

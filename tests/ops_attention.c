@@ -54,7 +54,8 @@ static shape random_shape(sxt_test_rng *rng, sxt_test_rng *group) {
         .lse = sxt_test_chance(rng, 60),
     };
     s.v_dim = sxt_test_chance(rng, 60) ? s.dim : 4 * sxt_test_between(rng, 1, most / 4);
-    if (most > 128) { // where each is a pipeline of its own
+    if (most > 128) { // where each is a pipeline of its own, and so is every mix of types
+        s.k = s.v = SXT_TEST_PICK(group, sxt_type, SXT_TYPE_F16, SXT_TYPE_F32);
         s.dim = most - 4 * sxt_test_below(group, most / 8);
         s.v_dim = sxt_test_chance(group, 60) ? s.dim : 4 * sxt_test_between(group, 1, most / 4);
     }
@@ -68,7 +69,7 @@ static shape random_shape(sxt_test_rng *rng, sxt_test_rng *group) {
 // since compiling takes longer than computing.
 static void narrow_if_large(sxt_test_rng *group, shape *s) {
     const uint64_t large = 1 << 24;
-    const uint32_t most = SXT_TEST_PICK(group, uint32_t, 64, 128, 256);
+    const uint32_t most = SXT_TEST_PICK(group, uint32_t, 64, 96, 128);
     if (2ull * (s->dim + s->v_dim) * s->batch * s->queries * s->q_heads * s->keys < large) return;
     s->dim = s->v_dim = most;
     s->v = s->k;

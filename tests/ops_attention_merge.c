@@ -199,7 +199,8 @@ Test(attention_merge, preparing_it_changes_no_memory) {
 // own are fewer than those of so many keys: four times the bound of the whole.
 Test(attention_merge, halves_of_a_context_are_the_whole) {
     enum { HEADS = 4, KV_HEADS = 2, D = 64 };
-    for (uint32_t i = 0; i < 6; i++) {
+    const uint32_t cases = sxt_test_cases(6);
+    for (uint32_t i = 0; i < cases; i++) {
         static sxt_test_trial trial;
         sxt_test_trial_init(&trial, &bench, i + 1);
         trial.layout = SXT_TEST_DENSE;

@@ -192,7 +192,7 @@ Test(streams, a_recording_may_be_long) {
 
 Test(streams, waiting_may_run_out_of_time) {
     const bool at_once = sxt_test_is_reference(device);
-    const uint32_t tokens = at_once ? 8 : 700;
+    const uint32_t tokens = at_once ? 8 : 300;
     const sxt_tensor q = normal("q", tokens, 16, 64), o = empty("o", tokens, 16, 64);
     sxt_test_upload(&trial);
     sxt_stream *stream = new_stream();
