@@ -56,7 +56,7 @@ shared float row_part[COLUMN_GROUPS * ROWS];
 uint lane, subgroup, row_group, column_group;
 ROWS_OPERAND query[HELD_Q ? ROW_FRAGMENTS * CHUNK_STEPS : 1]; // all of it is one chunk then
 ACCUMULATOR score[ROW_FRAGMENTS * KEY_FRAGMENTS];
-ACCUMULATOR offset[BOUNDED ? 1 : ROW_FRAGMENTS];
+ACCUMULATOR offset[ROW_OFFSETS ? ROW_FRAGMENTS : 1];
 ACCUMULATOR row_sum[ROW_FRAGMENTS];
 ACCUMULATOR out_sum[OUTS];
 
@@ -161,6 +161,11 @@ void multiply_chunk(uint first) {
     }
 }
 
+void load_offsets() {
+    [[unroll]] for (uint i = 0; i < ROW_FRAGMENTS; i++)
+        coopMatLoad(offset[i], row_offset, fragment_row(i), 0, COLUMN_MAJOR);
+}
+
 #include "lib/matrix_softmax.glsl"
 
 // ── Output ──
@@ -192,13 +197,14 @@ void accumulate_seen() {
     [[dont_unroll]] for (uint n = 0; n < CHUNK_OUTS; n++) {
         uint column = fragment_column(n % CHUNK_FRAGMENTS, CHUNK_FRAGMENTS);
         [[dont_unroll]] for (uint q = lane; q < SCRATCH; q += LANES) {
-            uint r = fragment_row(n / CHUNK_FRAGMENTS) + q / (N / 4u);
+            uint r = fragment_row(n / CHUNK_FRAGMENTS) + q / (N / 4u), c = column + q % (N / 4u) * 4u;
             vec4 sum = vec4(0);
             [[dont_unroll]] for (uint key = 0; key < KEYS; key++) {
                 float weight = element_of(p_tile[r * P_PITCH + key / 8u], key % 8u);
-                vec4 values;
+                vec4 values; // made here: as a function of its own it cost RADV a spilled register of the whole kernel
                 [[unroll]] for (uint i = 0; i < 4; i++)
-                    values[i] = staged_value(key, column + q % (N / 4u) * 4u + i);
+                    values[i] = TURNED_V ? element_of(v_tile[(c + i) * V_PITCH + key / 8u], key % 8u)
+                                         : element_of(v_tile[key * V_PITCH + c / 8u], c % 8u + i);
                 sum = weight == 0.0 ? sum : fma(vec4(weight), values, sum);
             }
             k_tile[subgroup * SCRATCH + q] = floatBitsToUint(sum);
@@ -251,20 +257,23 @@ void begin_matrices() {
         places[n] = float(n);
     [[unroll]] for (uint i = 0; i < ROW_FRAGMENTS; i++) {
         row_sum[i] = ACCUMULATOR(0.0);
-        if (!BOUNDED)
-            offset[i] = ACCUMULATOR(FLOOR);
+        if (ROW_OFFSETS)
+            offset[i] = ACCUMULATOR(BOUNDED ? bound_offset : FLOOR);
     }
     [[unroll]] for (uint n = 0; n < OUTS; n++)
         out_sum[n] = ACCUMULATOR(0.0);
 }
 
-#include "lib/matrix_loop.glsl"
-
-void main() {
+void find_thread() {
     thread = gl_SubgroupID * LANES + gl_SubgroupInvocationID;
     lane = gl_SubgroupInvocationID;
     subgroup = gl_SubgroupID;
     row_group = subgroup / COLUMN_GROUPS;
     column_group = subgroup % COLUMN_GROUPS;
+}
+
+#include "lib/matrix_loop.glsl"
+
+void main() {
     attend_tile();
 }

@@ -152,7 +152,7 @@ bool too_large(float factor) {
 // Weights from scores, and onto the rows' sums.
 void put_weights(float factor) {
     [[unroll]] for (uint e = 0; e < score.length(); e++) {
-        float weight = exp2(fma(score[e], factor, BOUNDED ? -bound_offset : -offset[e]));
+        float weight = exp2(fma(score[e], factor, ROW_OFFSETS ? -offset[e] : -bound_offset));
         row_sum[e] += weight;
         score[e] = weight;
     }
@@ -166,6 +166,11 @@ void accumulate() {
     VALUE_OPERAND values;
     coopMatLoad(values, v_tile, 0, V_PITCH, TURNED_V ? COLUMN_MAJOR : ROW_MAJOR);
     out_sum[0] = coopMatMulAdd(weights, values, out_sum[0]);
+}
+
+// A channel of a tile's key.
+float staged_value(uint key, uint c) {
+    return TURNED_V ? element_of(v_tile[c * V_PITCH + key / 8u], key % 8u) : element_of(v_tile[key * V_PITCH + c / 8u], c % 8u);
 }
 
 float sum_seen(const in uint r, const in uint c, const in float before) {
@@ -236,18 +241,29 @@ void store(uint partial) {
     }
 }
 
+float offset_of_row(const in uint r, const in uint c, const in float before) {
+    return row_offset[group_row + r];
+}
+
+void load_offsets() {
+    coopMatPerElementNV(offset, offset, offset_of_row);
+}
+
 void begin_matrices() {
     row_sum = SCORES(0.0);
-    if (!BOUNDED)
-        offset = SCORES(FLOOR);
+    if (ROW_OFFSETS)
+        offset = SCORES(BOUNDED ? bound_offset : FLOOR);
     [[unroll]] for (uint n = 0; n < V_CHUNKS; n++)
         out_sum[n] = OUTPUTS(0.0);
+}
+
+void find_thread() {
+    thread = gl_LocalInvocationIndex;
+    group_row = ROW_GROUPS > 1 ? gl_SubgroupID * GROUP_ROWS : 0u;
 }
 
 #include "lib/matrix_loop.glsl"
 
 void main() {
-    thread = gl_LocalInvocationIndex;
-    group_row = ROW_GROUPS > 1 ? gl_SubgroupID * GROUP_ROWS : 0u;
     attend_tile();
 }

@@ -230,15 +230,16 @@ Test(attention_plan_matrix, lavapipe_and_few_rows_take_other_kernels_unless_aske
 
 // ── Bounded logits, and the order of sums ──
 
-Test(attention_plan_matrix, weights_of_f16_bear_a_bound_of_10) {
+Test(attention_plan_matrix, weights_of_f16_bear_a_bound_of_16_and_beyond_10_they_are_looked_at) {
     static const struct {
         sxt_type type;
         float bound;
-        bool want;
+        bool bounded, second_look;
     } rows[] = {
-        {SXT_TYPE_F16, 0, false},  {SXT_TYPE_F16, 10, true},   {SXT_TYPE_F16, 10.1f, false},
-        {SXT_TYPE_Q8_0, 10, true}, {SXT_TYPE_Q8_0, 12, false}, {SXT_TYPE_BF16, 10.1f, true},
-        {SXT_TYPE_BF16, 40, true}, {SXT_TYPE_BF16, 41, false},
+        {SXT_TYPE_F16, 0, false, false},   {SXT_TYPE_F16, 10, true, false},     {SXT_TYPE_F16, 10.1f, true, true},
+        {SXT_TYPE_F16, 16, true, true},    {SXT_TYPE_F16, 16.1f, false, false}, {SXT_TYPE_Q8_0, 10, true, false},
+        {SXT_TYPE_Q8_0, 12, true, true},   {SXT_TYPE_BF16, 10.1f, true, false}, {SXT_TYPE_BF16, 40, true, false},
+        {SXT_TYPE_BF16, 41, false, false},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         sxt_attention_desc desc = sxt_test_causal(512, 512, 16, 8, 128);
@@ -248,7 +249,9 @@ Test(attention_plan_matrix, weights_of_f16_bear_a_bound_of_10) {
         sxt_plan plan;
         cr_assert_eq(sxt_attention_plan(&caps, &desc, &plan), SXT_OK);
         cr_assert(is_matrix(&plan), "%s", plan.variant);
-        cr_expect_eq(plan.dispatches[0].spec[SXT_ATTENTION_SPEC_BOUNDED], rows[i].want, "row %zu: %s", i, plan.variant);
+        const uint32_t *spec = plan.dispatches[0].spec;
+        cr_expect_eq(spec[SXT_ATTENTION_SPEC_BOUNDED], rows[i].bounded, "row %zu: %s", i, plan.variant);
+        cr_expect_eq(spec[SXT_ATTENTION_SPEC_SECOND_LOOK], rows[i].second_look, "row %zu: %s", i, plan.variant);
     }
 }
 

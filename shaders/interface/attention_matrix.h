@@ -20,6 +20,7 @@
 #define SXT_ATTENTION_SPEC_K_CHUNK 25    // channels of keys, and of values, that are staged at a time
 #define SXT_ATTENTION_SPEC_V_CHUNK 26
 #define SXT_ATTENTION_SPEC_ROLLED 27     // short code: loops stay loops
-#define SXT_ATTENTION_SPEC_MATRIX_COUNT 28
+#define SXT_ATTENTION_SPEC_SECOND_LOOK 28 // bounded rows whose weights come out too small are gone through once more
+#define SXT_ATTENTION_SPEC_MATRIX_COUNT 29
 
 #endif

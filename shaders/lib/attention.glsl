@@ -98,10 +98,14 @@ float bounded_weight(float s, inout float greatest) {
     return isnan(s) ? s : seen ? exp2(clamp(s, -params.bound, params.bound) * LOG2_E) : 0.0;
 }
 
+// A few roundings above the bound are the arithmetic's own. Who rounds queries or keys too says how much more that is.
+#ifndef SXT_BOUND_SLACK
+#define SXT_BOUND_SLACK (1.0 / 4096.0)
+#endif
+
 // To be called once at the end by each invocation, with what bounded_weight left.
 void report_bound(float greatest) {
-    // A few roundings above the bound are the arithmetic's own.
-    if (greatest > params.bound * (1.0 + 1.0 / 4096.0))
+    if (greatest > params.bound * (1.0 + SXT_BOUND_SLACK))
         atomicOr(SXT_AT(faults, 0), SXT_FAULT_BIT_LOGIT);
 }
 

@@ -9,9 +9,19 @@
 //   What that costs: weights below 2^−14 are subnormal in f16, off by up to 2^−25 each. The offset is never above the
 // largest score so far less START, so that the row's sum is at least 2^START when it ends: 2^20 keys lose 2^(20 − 25 −
 // START) = 2^−13 of it, a quarter of what a weight's own rounding may.
+//   With SECOND_LOOK the bound B is so large that weights may be that small: 2^TOP·e^−2B. n keys lose n·2^−25 of a row's sum,
+// at most 2^−13 of it if it is n·2^−12 or more: if the mean of e^s is 2^(−12 − TOP)·e^B, which is less than 1 as long as
+// B < 18.7. Only where a row is below that, all its keys well below the bound, the tile is gone through once more, with
+// offsets by which the rows' sums, which are f32 and right, come out as 2^TOP: no weight is larger than the sum.
 #ifndef SXT_LIB_MATRIX_GLSL
 #define SXT_LIB_MATRIX_GLSL
 
+// Queries, and keys of blocks, are rounded to the element type: logits may come out larger by a rounding of each.
+#if SXT_BFLOAT16
+#define SXT_BOUND_SLACK (1.0 / 128.0)
+#else
+#define SXT_BOUND_SLACK (1.0 / 512.0)
+#endif
 #include "lib/attention.glsl"
 #include "interface/attention_matrix.h"
 
@@ -29,6 +39,9 @@ layout(constant_id = SXT_ATTENTION_SPEC_TURNED_V) const bool TURNED_V = false; /
 layout(constant_id = SXT_ATTENTION_SPEC_WIDE_K) const bool WIDE_K = false;     // rows start at multiples of 8 elements
 layout(constant_id = SXT_ATTENTION_SPEC_WIDE_V) const bool WIDE_V = false;
 layout(constant_id = SXT_ATTENTION_SPEC_AHEAD) const bool AHEAD = false;       // keys and values are fetched ahead
+layout(constant_id = SXT_ATTENTION_SPEC_SECOND_LOOK) const bool SECOND_LOOK = false; // only with BOUNDED
+
+const bool ROW_OFFSETS = !BOUNDED || SECOND_LOOK; // rows have offsets of their own
 
 #if SXT_BFLOAT16
 #define ELEMENT bfloat16_t
@@ -55,8 +68,8 @@ shared float row_offset[ROWS], row_factor[ROWS];
 shared uint largest_q;
 shared uint wild[2]; // by trips in turn: WILD_*
 
-const float TOP = 15.0, START = 8.0;
-const uint WILD_VALUE = 1u, WILD_WEIGHT = 2u; // V has an infinity or a NaN; some weight is too large
+const float TOP = 15.0, START = 8.0, LEAST_MEAN = 1.0 / 4096.0;
+const uint WILD_VALUE = 1u, WILD_WEIGHT = 2u; // V has an infinity or a NaN; some weight is too large, or all are too small
 
 uint thread;
 place at;
@@ -135,12 +148,7 @@ float held_score(float score, float factor) {
     return isnan(s) || !seen ? s : held;
 }
 
-// ── Values and outputs ──
-
-// A channel of a tile's key.
-float staged_value(uint key, uint c) {
-    return TURNED_V ? element_of(v_tile[c * V_PITCH + key / 8u], key % 8u) : element_of(v_tile[key * V_PITCH + c / 8u], c % 8u);
-}
+// ── Outputs ──
 
 // Where a row of the output begins.
 uint output_row(uint r, uint partial) {

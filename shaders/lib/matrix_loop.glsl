@@ -1,6 +1,6 @@
 // The way through the tiles of keys, for attention_matrix.comp and attention_matrix2.comp, which say what a tile's products
 // are: clear_scores, multiply_chunk, mask_scores, too_large, hold_scores, raise_offsets, put_weights, accumulate,
-// accumulate_seen, next_outputs, find_sums, begin_matrices and store.
+// accumulate_seen, next_outputs, find_sums, begin_matrices, load_offsets and store.
 #ifndef SXT_LIB_MATRIX_LOOP_GLSL
 #define SXT_LIB_MATRIX_LOOP_GLSL
 
@@ -88,16 +88,52 @@ void attend(uint first_token, uint last_token) {
 
 // ── The end ──
 
-// What the output of each row is to be multiplied by: by its row_offset, then by its row_factor.
-void finish_rows(uint partial) {
-    barrier(); // the last weights have been read
+void put_sums() {
+    barrier(); // the last weights have been read, and what was wild among values
+    if (thread < 2u)
+        wild[thread] = 0u;
     find_sums();
     barrier();
+}
+
+float sum_of_row(uint r) {
+    float total = row_part[r];
+    [[unroll]] for (uint g = 1; g < COLUMN_GROUPS; g++)
+        total += row_part[g * ROWS + r];
+    return total;
+}
+
+// Whether weights of some row came out too small for their type; if so, everything is ready for a second time.
+bool look_again() {
+    put_sums();
+    float least = float(keys_seen.y - keys_seen.x) * LEAST_MEAN;
     [[dont_unroll]] for (uint r = thread; r < ROWS; r += THREADS) {
-        float total = row_part[r], share;
-        [[unroll]] for (uint g = 1; g < COLUMN_GROUPS; g++)
-            total += row_part[g * ROWS + r];
-        float maximum = (BOUNDED ? bound_offset : row_offset[r]) / LOG2_E;
+        float total = sum_of_row(r);
+        if (total > 0.0 && total < least) { // NaN is as good as it gets
+            row_offset[r] += log2(total) - TOP;
+            atomicOr(wild[0], WILD_WEIGHT);
+        }
+    }
+    barrier();
+    bool again = wild[0] != 0u;
+    barrier();
+    if (!again)
+        return false;
+    if (thread < 2u)
+        wild[thread] = 0u;
+    begin_tiles();
+    begin_matrices();
+    load_offsets();
+    barrier();
+    return true;
+}
+
+// What the output of each row is to be multiplied by: by its row_offset, then by its row_factor.
+void finish_rows(uint partial) {
+    put_sums();
+    [[dont_unroll]] for (uint r = thread; r < ROWS; r += THREADS) {
+        float total = sum_of_row(r), share;
+        float maximum = (ROW_OFFSETS ? row_offset[r] : bound_offset) / LOG2_E;
         bool writes = first_row + r < packed_rows(at);
         row_offset[r] = finish_row(at, row_at(at, first_row + r), maximum, total, partial + r, writes, share);
         row_factor[r] = share;
@@ -106,13 +142,14 @@ void finish_rows(uint partial) {
 }
 
 void begin() {
+    find_thread();
     greatest = 0.0;
-    bound_log2 = params.bound * (1.0 + 1.0 / 4096.0) * LOG2_E;
+    bound_log2 = params.bound * (1.0 + SXT_BOUND_SLACK) * LOG2_E;
     bound_offset = bound_log2 - TOP;
     [[dont_unroll]] for (uint r = thread; r < ROWS; r += THREADS) {
         uint token = row_at(at, first_row + r).token;
         row_seen[r] = ivec2(first_key(at, token), end_key(at, token));
-        row_offset[r] = FLOOR;
+        row_offset[r] = BOUNDED ? bound_offset : FLOOR;
     }
     if (thread < 2u)
         wild[thread] = 0u;
@@ -136,11 +173,14 @@ void attend_tile() {
     if (SPLIT && split >= splits_of(at, first_token, last_token))
         return;
     keys_seen = keys_of(at, first_token, last_token, split);
-    uint partial = SPLIT ? partial_row(tile, split, 0u) : 0u;
     begin();
     barrier();
-    load_queries();
-    attend(first_token, last_token);
+    uint looks = 0u;
+    do {
+        load_queries();
+        attend(first_token, last_token);
+    } while (SECOND_LOOK && looks++ == 0u && look_again());
+    uint partial = SPLIT ? partial_row(tile, split, 0u) : 0u;
     finish_rows(partial);
     store(partial);
     report_pages();

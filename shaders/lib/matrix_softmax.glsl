@@ -71,7 +71,6 @@ void raise_offsets(float factor) {
     row_barrier();
     [[unroll]] for (uint i = 0; i < ROW_FRAGMENTS; i++) {
         ACCUMULATOR shrink;
-        coopMatLoad(offset[i], row_offset, fragment_row(i), 0, COLUMN_MAJOR);
         coopMatLoad(shrink, row_factor, fragment_row(i), 0, COLUMN_MAJOR);
         [[unroll]] for (uint e = 0; e < shrink.length(); e++)
             row_sum[i][e] *= shrink[e];
@@ -80,6 +79,7 @@ void raise_offsets(float factor) {
                 [[unroll]] for (uint e = 0; e < shrink.length(); e++)
                     out_sum[n][e] *= shrink[e];
     }
+    load_offsets();
 }
 
 // Whether a plain score gives a weight that is too large, or with BOUNDED a logit that is.
@@ -107,7 +107,7 @@ void put_weights(float factor) {
         [[unroll]] for (uint j = 0; j < KEY_FRAGMENTS; j++) {
             uint n = i * KEY_FRAGMENTS + j;
             [[unroll]] for (uint e = 0; e < score[n].length(); e++) {
-                float weight = exp2(fma(score[n][e], factor, BOUNDED ? -bound_offset : -offset[i][e]));
+                float weight = exp2(fma(score[n][e], factor, ROW_OFFSETS ? -offset[i][e] : -bound_offset));
                 row_sum[i][e] += weight;
                 score[n][e] = weight;
             }

@@ -80,12 +80,27 @@ static bool fits(const sxt_caps *caps, const sxt_attention_desc *desc, uint32_t 
            shared_bytes(desc, tile) <= caps->shared_bytes;
 }
 
+// Weights under a bound B are from 2^15·e^−2B to 2^15: in f16 they are normal numbers up to B = 10. (Its largest number
+// is below 2^16, its smallest normal one 2^−14: 2B·log2(e) ≤ 29.) Beyond, the kernel looks whether they were large enough,
+// and goes through a tile once more where they were not: see lib/matrix.glsl. Up to B = 16 a row whose e^s have a mean of
+// 2^−3.9 needs none, and those of models have 1 and more.
+enum { NORMAL_BOUND = 10, LARGEST_BOUND = 16 };
+
+static bool bears_bound(const sxt_attention_desc *desc, float bound) {
+    return bound > 0 && (sxt_attention_component(desc) == SXT_COMPONENT_BF16 || bound <= LARGEST_BOUND);
+}
+
+static bool needs_second_look(const sxt_attention_desc *desc, float bound) {
+    return sxt_attention_component(desc) == SXT_COMPONENT_F16 && bound > NORMAL_BOUND;
+}
+
 typedef struct tile_choice {
     uint16_t most_channels; // of a head of K or V
     uint16_t rows, keys;
     uint8_t row_groups, column_groups;
     uint16_t chunk;
-    bool held_q, extras; // extras: softcap, bias, ALiBi, masks of bits and pages too, which want registers
+    bool held_q,
+        extras; // extras: softcap, bias, ALiBi, masks of bits, pages and second looks too, which want registers
 } tile_choice;
 
 enum { WHOLE = 576 };
@@ -136,8 +151,9 @@ static bool take_tile(const sxt_caps *caps, const sxt_attention_desc *desc, cons
 static bool try_tile(const sxt_caps *caps, const sxt_attention_desc *desc, const tile_choice *choice,
                      sxt_matrix_tile *tile) {
     enum { FEW_ROWS = 16 };
-    bool extras = desc->softcap > 0 || sxt_tensor_present(&desc->bias) || sxt_tensor_present(&desc->alibi_slopes) ||
-                  sxt_tensor_present(&desc->mask) || sxt_tensor_present(&desc->block_table);
+    bool extras = needs_second_look(desc, desc->logit_bound) || desc->softcap > 0 || sxt_tensor_present(&desc->bias) ||
+                  sxt_tensor_present(&desc->alibi_slopes) || sxt_tensor_present(&desc->mask) ||
+                  sxt_tensor_present(&desc->block_table);
     bool few = sxt_attention_packed_rows(desc) <= FEW_ROWS;
     // With a split that the caller chose, the order of sums must not depend on the number of queries: what decides it is
     // the same for few rows and for many.
@@ -162,13 +178,6 @@ static bool choose_tile(const sxt_caps *caps, const sxt_attention_desc *desc, sx
     return false;
 }
 
-// Weights under a bound B are from 2^15·e^−2B to 2^15: in f16 they are normal numbers up to B = 10. (Its largest number
-// is below 2^16, its smallest normal one 2^−14: 2B·log2(e) ≤ 29.) Beyond, offsets by row keep them as high as can be.
-static bool bears_bound(const sxt_attention_desc *desc, float bound) {
-    const float most = 10.0f;
-    return bound > 0 && (sxt_attention_component(desc) == SXT_COMPONENT_BF16 || bound <= most);
-}
-
 sxt_result sxt_attention_plan_by_matrix(const sxt_caps *caps, const sxt_attention_desc *desc,
                                         const sxt_matrix_tile *tile, sxt_shader_id shader, const char *name,
                                         sxt_plan *plan) {
@@ -184,6 +193,8 @@ sxt_result sxt_attention_plan_by_matrix(const sxt_caps *caps, const sxt_attentio
     const uint32_t component = sxt_attention_component(desc);
     uint32_t *spec = dispatch->spec;
     spec[SXT_ATTENTION_SPEC_BOUNDED] = bears_bound(desc, frame.params.bound);
+    spec[SXT_ATTENTION_SPEC_SECOND_LOOK] =
+        spec[SXT_ATTENTION_SPEC_BOUNDED] && needs_second_look(desc, frame.params.bound);
     spec[SXT_ATTENTION_SPEC_HEAD] = tile->head;
     spec[SXT_ATTENTION_SPEC_V_HEAD] = tile->v_head;
     spec[SXT_ATTENTION_SPEC_KEYS] = tile->keys;
