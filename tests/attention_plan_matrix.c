@@ -255,6 +255,17 @@ Test(attention_plan_matrix, weights_of_f16_bear_a_bound_of_16_and_beyond_10_they
     }
 }
 
+// The tile for second looks is not for calls that get none.
+Test(attention_plan_matrix, a_bound_beyond_the_largest_is_planned_as_none) {
+    const sxt_caps caps = caps_with(AMD, 16, 16, 16);
+    sxt_attention_desc desc = sxt_test_causal(512, 512, 16, 8, 128);
+    sxt_plan none, beyond;
+    cr_assert_eq(sxt_attention_plan(&caps, &desc, &none), SXT_OK);
+    desc.logit_bound = 50;
+    cr_assert_eq(sxt_attention_plan(&caps, &desc, &beyond), SXT_OK);
+    cr_expect_str_eq(beyond.variant, none.variant);
+}
+
 // A row's sums must not depend on how many queries there are beside it: tiles of keys, and the subgroups among which
 // they are shared out, are the same for all.
 Test(attention_plan_matrix, with_a_chosen_split_sums_have_one_order) {

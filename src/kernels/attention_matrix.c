@@ -91,7 +91,7 @@ static bool bears_bound(const sxt_attention_desc *desc, float bound) {
 }
 
 static bool needs_second_look(const sxt_attention_desc *desc, float bound) {
-    return sxt_attention_component(desc) == SXT_COMPONENT_F16 && bound > NORMAL_BOUND;
+    return sxt_attention_component(desc) == SXT_COMPONENT_F16 && bound > NORMAL_BOUND && bears_bound(desc, bound);
 }
 
 typedef struct tile_choice {
@@ -99,8 +99,8 @@ typedef struct tile_choice {
     uint16_t rows, keys;
     uint8_t row_groups, column_groups;
     uint16_t chunk;
-    bool held_q,
-        extras; // extras: softcap, bias, ALiBi, masks of bits, pages and second looks too, which want registers
+    bool held_q;
+    bool extras; // softcap, bias, ALiBi, masks of bits, pages and second looks too, which want registers
 } tile_choice;
 
 enum { WHOLE = 576 };
@@ -193,8 +193,7 @@ sxt_result sxt_attention_plan_by_matrix(const sxt_caps *caps, const sxt_attentio
     const uint32_t component = sxt_attention_component(desc);
     uint32_t *spec = dispatch->spec;
     spec[SXT_ATTENTION_SPEC_BOUNDED] = bears_bound(desc, frame.params.bound);
-    spec[SXT_ATTENTION_SPEC_SECOND_LOOK] =
-        spec[SXT_ATTENTION_SPEC_BOUNDED] && needs_second_look(desc, frame.params.bound);
+    spec[SXT_ATTENTION_SPEC_SECOND_LOOK] = needs_second_look(desc, frame.params.bound);
     spec[SXT_ATTENTION_SPEC_HEAD] = tile->head;
     spec[SXT_ATTENTION_SPEC_V_HEAD] = tile->v_head;
     spec[SXT_ATTENTION_SPEC_KEYS] = tile->keys;
