@@ -264,16 +264,13 @@ void begin_matrices() {
         out_sum[n] = ACCUMULATOR(0.0);
 }
 
-void find_thread() {
+#include "lib/matrix_loop.glsl"
+
+void main() {
     thread = gl_SubgroupID * LANES + gl_SubgroupInvocationID;
     lane = gl_SubgroupInvocationID;
     subgroup = gl_SubgroupID;
     row_group = subgroup / COLUMN_GROUPS;
     column_group = subgroup % COLUMN_GROUPS;
-}
-
-#include "lib/matrix_loop.glsl"
-
-void main() {
     attend_tile();
 }

@@ -164,20 +164,16 @@ void put_weights(float factor) {
 // Of the chunk whose outputs are the first ones.
 void accumulate() {
     VALUE_OPERAND values;
-    coopMatLoad(values, v_tile, 0, V_PITCH, TURNED_V ? COLUMN_MAJOR : ROW_MAJOR);
+    coopMatLoad(values, v_tile, 0, V_PITCH, ROW_MAJOR);
     out_sum[0] = coopMatMulAdd(weights, values, out_sum[0]);
-}
-
-// A channel of a tile's key.
-float staged_value(uint key, uint c) {
-    return TURNED_V ? element_of(v_tile[c * V_PITCH + key / 8u], key % 8u) : element_of(v_tile[key * V_PITCH + c / 8u], c % 8u);
 }
 
 float sum_seen(const in uint r, const in uint c, const in float before) {
     float sum = before;
     [[dont_unroll]] for (uint key = 0; key < KEYS; key++) {
         float weight = element_of(k_tile[(group_row + r) * P_PITCH + key / 8u], key % 8u);
-        sum = weight == 0.0 ? sum : fma(weight, staged_value(key, c), sum);
+        float value = element_of(v_tile[key * V_PITCH + c / 8u], c % 8u);
+        sum = weight == 0.0 ? sum : fma(weight, value, sum);
     }
     return sum;
 }
@@ -257,13 +253,10 @@ void begin_matrices() {
         out_sum[n] = OUTPUTS(0.0);
 }
 
-void find_thread() {
-    thread = gl_LocalInvocationIndex;
-    group_row = ROW_GROUPS > 1 ? gl_SubgroupID * GROUP_ROWS : 0u;
-}
-
 #include "lib/matrix_loop.glsl"
 
 void main() {
+    thread = gl_LocalInvocationIndex;
+    group_row = ROW_GROUPS > 1 ? gl_SubgroupID * GROUP_ROWS : 0u;
     attend_tile();
 }

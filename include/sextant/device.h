@@ -181,8 +181,8 @@ SXT_API sxt_result sxt_device_faults(sxt_device *device, bool clear, uint32_t *o
 SXT_API sxt_result sxt_measure_fma(sxt_device *device, double *out_flops);
 
 // The same of products of matrices on matrix units: of a shape that sxt_caps lists, with A and B of f16 or bf16, sums in
-// f32, and the scope of a subgroup, or a flexible one. 2·M·N·K operations for each product; registers hold all matrices, with numbers from
-// −1 to 1. Errors: those above; UNSUPPORTED for other shapes too.
+// f32, and the scope of a subgroup, or a flexible one (a multiple of it is measured then). 2·M·N·K operations for each
+// product; registers hold all matrices, with numbers from −1 to 1. Errors: those above; UNSUPPORTED for other shapes too.
 SXT_API sxt_result sxt_measure_matrix(sxt_device *device, const sxt_matrix_shape *shape, double *out_flops);
 
 // ── Buffers and tensors ────────────────────────────────────────────────────────────────────────────────────────────

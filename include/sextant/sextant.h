@@ -234,8 +234,8 @@ SXT_API sxt_result sxt_kv_copy(sxt_stream *stream, const sxt_kv_copy_desc *desc)
 // weights exp(s − …) are then rounded to that type; sums are f32 all the same. With f32_products they never are.
 // logit_bound: your promise that |scale·(q·k)| is no larger, for every key that a query sees, and no |v| above 1e12. A
 // softmax of bounded logits needs no running maximum, which is faster; it is used where it is sound (see
-// sxt_qk_norm_logit_bound). Where it is, a logit that breaks the promise by more than what q and k are rounded by is clamped
-// to it and sets SXT_FAULT_LOGIT.
+// sxt_qk_norm_logit_bound). Where it is, a logit that breaks the promise by more than what q and k are rounded by is
+// clamped to it and sets SXT_FAULT_LOGIT.
 // split_keys: devices may cut the keys of a sequence into splits and join the results. Which cut they choose depends on
 // all shapes of the call; with so many keys to a split (a multiple of 256) a sequence's result has the same bits
 // whatever is computed beside it.

@@ -1,6 +1,6 @@
 // The way through the tiles of keys, for attention_matrix.comp and attention_matrix2.comp, which say what a tile's products
-// are: clear_scores, multiply_chunk, mask_scores, too_large, hold_scores, raise_offsets, put_weights, accumulate,
-// accumulate_seen, next_outputs, find_sums, begin_matrices, load_offsets and store.
+// are: load_queries, clear_scores, multiply_chunk, mask_scores, too_large, hold_scores, raise_offsets, put_weights,
+// accumulate, accumulate_seen, next_outputs, find_sums, begin_matrices, load_offsets and store.
 #ifndef SXT_LIB_MATRIX_LOOP_GLSL
 #define SXT_LIB_MATRIX_LOOP_GLSL
 
@@ -88,14 +88,6 @@ void attend(uint first_token, uint last_token) {
 
 // ── The end ──
 
-void put_sums() {
-    barrier(); // the last weights have been read, and what was wild among values
-    if (thread < 2u)
-        wild[thread] = 0u;
-    find_sums();
-    barrier();
-}
-
 float sum_of_row(uint r) {
     float total = row_part[r];
     [[unroll]] for (uint g = 1; g < COLUMN_GROUPS; g++)
@@ -105,7 +97,11 @@ float sum_of_row(uint r) {
 
 // Whether weights of some row came out too small for their type; if so, everything is ready for a second time.
 bool look_again() {
-    put_sums();
+    barrier(); // the last weights have been read, and what was wild among values
+    if (thread < 2u)
+        wild[thread] = 0u;
+    find_sums();
+    barrier();
     float least = float(keys_seen.y - keys_seen.x) * LEAST_MEAN;
     [[dont_unroll]] for (uint r = thread; r < ROWS; r += THREADS) {
         float total = sum_of_row(r);
@@ -130,10 +126,12 @@ bool look_again() {
 
 // What the output of each row is to be multiplied by: by its row_offset, then by its row_factor.
 void finish_rows(uint partial) {
-    put_sums();
+    barrier(); // the last weights have been read
+    find_sums();
+    barrier();
     [[dont_unroll]] for (uint r = thread; r < ROWS; r += THREADS) {
         float total = sum_of_row(r), share;
-        float maximum = (ROW_OFFSETS ? row_offset[r] : bound_offset) / LOG2_E;
+        float maximum = row_offset[r] / LOG2_E;
         bool writes = first_row + r < packed_rows(at);
         row_offset[r] = finish_row(at, row_at(at, first_row + r), maximum, total, partial + r, writes, share);
         row_factor[r] = share;
@@ -142,7 +140,6 @@ void finish_rows(uint partial) {
 }
 
 void begin() {
-    find_thread();
     greatest = 0.0;
     bound_log2 = params.bound * (1.0 + SXT_BOUND_SLACK) * LOG2_E;
     bound_offset = bound_log2 - TOP;
@@ -159,6 +156,7 @@ void begin() {
     begin_matrices();
 }
 
+// To be called once `thread` and the like are known.
 void attend_tile() {
     uint in_part = gl_WorkGroupID.x + gl_WorkGroupID.y * gl_NumWorkGroups.x;
     uint tile = part_tile() + in_part, split = part_split() + gl_WorkGroupID.z;

@@ -46,13 +46,13 @@ void sxt_caps_baseline(sxt_caps *out_caps) {
     };
 }
 
-static bool has_type(const sxt_caps *caps, uint32_t type) {
+bool sxt_caps_has_component(const sxt_caps *caps, uint32_t type) {
     return (type != SXT_COMPONENT_F16 || caps->fp16) && (type != SXT_COMPONENT_BF16 || caps->bf16);
 }
 
 static bool has_shape(const sxt_caps *caps, const sxt_matrix_shape *shape) {
-    return caps->matrix && (!shape->flexible || caps->matrix2) && has_type(caps, shape->a_type) &&
-           has_type(caps, shape->c_type);
+    return caps->matrix && (!shape->flexible || caps->matrix2) && sxt_caps_has_component(caps, shape->a_type) &&
+           sxt_caps_has_component(caps, shape->c_type);
 }
 
 static void drop_shapes(sxt_caps *caps) {

@@ -10,6 +10,9 @@
 // Returns INVALID and logs the names that there are if one is unknown; `caps` is then as it was.
 sxt_result sxt_caps_disable(const sxt_logger *logger, const char *list, sxt_caps *caps);
 
+// Whether the device computes with a type of matrix elements (VkComponentTypeKHR), as far as it is told.
+bool sxt_caps_has_component(const sxt_caps *caps, uint32_t type);
+
 // The index of the device to take when nobody chose: usable, by type (discrete, integrated, virtual, other, CPU), then
 // by memory, then the first. UINT32_MAX if none is usable.
 uint32_t sxt_device_best(const sxt_device_info *infos, uint32_t count);

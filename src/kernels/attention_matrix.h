@@ -33,8 +33,4 @@ sxt_result sxt_attention_plan_by_matrix(const sxt_caps *caps, const sxt_attentio
                                         const sxt_matrix_tile *tile, sxt_shader_id shader, const char *name,
                                         sxt_plan *plan);
 
-static inline uint32_t sxt_larger(uint32_t a, uint32_t b) {
-    return a > b ? a : b;
-}
-
 #endif

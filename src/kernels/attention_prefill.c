@@ -13,10 +13,6 @@ typedef struct prefill_shape {
     bool general; // one pipeline for all types, at half the speed
 } prefill_shape;
 
-static uint32_t larger(uint32_t a, uint32_t b) {
-    return a > b ? a : b;
-}
-
 static uint32_t smaller(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
@@ -50,7 +46,7 @@ static prefill_shape shape_of_size(const sxt_attention_desc *desc, uint32_t size
     const uint64_t packed = sxt_attention_packed_rows(desc);
     prefill_shape shape = {.head = head, .v_head = v_head, .lane_rows = 1, .keys = 1, .values = 2, .passes = 1};
     while (shape.lane_rows < most_lane_rows && shape.lane_rows * lanes < packed &&
-           2 * shape.lane_rows * lanes <= MOST_SUMS && 4 * shape.lane_rows * larger(head, v_head) <= products)
+           2 * shape.lane_rows * lanes <= MOST_SUMS && 4 * shape.lane_rows * sxt_larger(head, v_head) <= products)
         shape.lane_rows *= 2;
     if (size == SIZE_SHORT_TRIPS) {
         shape.passes = smaller(times(v_head, PASS_SLICES * 4 * lanes), MOST_PASSES);
@@ -61,8 +57,8 @@ static prefill_shape shape_of_size(const sxt_attention_desc *desc, uint32_t size
     }
     // Scores are stored in pairs.
     if (shape.lane_rows == 1) {
-        shape.keys = larger(shape.keys, 2);
-        shape.values = larger(shape.values, 2);
+        shape.keys = sxt_larger(shape.keys, 2);
+        shape.values = sxt_larger(shape.values, 2);
     }
     return shape;
 }
@@ -79,7 +75,7 @@ static prefill_shape full_shape(const sxt_caps *caps, const sxt_attention_desc *
 
 // For work that is done before a larger kernel would be compiled.
 static prefill_shape small_shape(const sxt_attention_desc *desc) {
-    uint32_t head = larger(sxt_plan_pow2(larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL])), 32);
+    uint32_t head = sxt_larger(sxt_plan_pow2(sxt_larger(desc->q.shape[SXT_CHANNEL], desc->v.shape[SXT_CHANNEL])), 32);
     head = smaller(head, 576);
     return (prefill_shape){
         .head = head, .v_head = head, .lane_rows = 1, .keys = 2, .values = 2, .passes = 1, .general = true};
@@ -111,7 +107,7 @@ static void add_work(const sxt_caps *caps, const prefill_shape *shape, uint32_t 
     uint64_t groups = (uint64_t)dispatch->groups[0] * dispatch->groups[1] * dispatch->groups[2];
     dispatch->groups[0] = groups < MOST_GROUPS ? (uint32_t)groups : MOST_GROUPS;
     dispatch->groups[1] = dispatch->groups[2] = 1;
-    uint32_t unit = 4 * lanes, widest = larger(shape->head, shape->v_head);
+    uint32_t unit = 4 * lanes, widest = sxt_larger(shape->head, shape->v_head);
     uint64_t bytes = (uint64_t)dispatch->groups[0] * SXT_ATTENTION_WORK_BYTES(rows, (widest + unit - 1) / unit * unit);
     uint64_t align = caps->storage_align > 16 ? caps->storage_align : 16;
     uint64_t offset = (plan->scratch_bytes + align - 1) / align * align;

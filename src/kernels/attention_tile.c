@@ -11,10 +11,6 @@ typedef struct tile_shape {
     bool subgroup; // reductions by shuffles
 } tile_shape;
 
-static uint32_t larger(uint32_t a, uint32_t b) {
-    return a > b ? a : b;
-}
-
 // Few sizes, so that head dims share pipelines.
 static uint32_t padded_head(uint32_t channels) {
     static const uint32_t sizes[] = {32, 64, 96, 128, 192, 256, 384, 512};
@@ -27,7 +23,7 @@ static uint32_t padded_head(uint32_t channels) {
 static uint32_t shared_bytes(const sxt_attention_desc *desc, const tile_shape *shape) {
     uint32_t q_quads = shape->rows * ((shape->whole_q ? shape->head / 4 : SXT_ATTENTION_CHUNK) + 1);
     uint32_t k_quads = shape->keys * (SXT_ATTENTION_CHUNK + 1), p_quads = shape->rows * (shape->keys / 4 + 1);
-    uint32_t words = 4 * (q_quads + larger(k_quads, p_quads)) + shape->rows;
+    uint32_t words = 4 * (q_quads + sxt_larger(k_quads, p_quads)) + shape->rows;
     if (!shape->subgroup) words += shape->rows * SXT_ATTENTION_LANES;
     words += sxt_tensor_present(&desc->block_table) ? 4 * shape->keys : 1;
     words += sxt_tensor_present(&desc->mask) ? shape->rows * shape->keys / 32 + 3 : 2;

@@ -108,4 +108,8 @@ typedef struct sxt_row_shape {
 // at most about `most` pieces, which only rows too long for a workgroup exceed.
 sxt_row_shape sxt_plan_rows(const sxt_caps *caps, uint32_t pieces, uint32_t most);
 
+static inline uint32_t sxt_larger(uint32_t a, uint32_t b) {
+    return a > b ? a : b;
+}
+
 #endif

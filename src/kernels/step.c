@@ -121,16 +121,12 @@ static bool rotary_only(const sxt_step *step) {
            !blocks(&step->q_out) && !blocks(&step->k_out);
 }
 
-static uint32_t larger(uint32_t a, uint32_t b) {
-    return a > b ? a : b;
-}
-
 // Channels of shared memory a row: odd heads in whole blocks do not come here.
 static uint32_t staged_of(const sxt_step *step) {
     uint32_t channels = 1;
     const sxt_tensor *const outs[] = {&step->q_out, &step->k_out, &step->v_out};
     for (int i = 0; i < 3; i++)
-        if (blocks(outs[i])) channels = larger(channels, outs[i]->shape[SXT_CHANNEL]);
+        if (blocks(outs[i])) channels = sxt_larger(channels, outs[i]->shape[SXT_CHANNEL]);
     return channels;
 }
 
@@ -263,7 +259,7 @@ sxt_result sxt_step_plan(const sxt_caps *caps, const char *op, const sxt_step *w
                      : rotary_only(&step) ? sxt_step_rotary_units(&step)
                                           : sxt_step_units(&step, channels);
     if (sxt_tensor_present(&step.v))
-        units = larger(units, (step.v.shape[SXT_CHANNEL] + SXT_UNIT_CHANNELS - 1) / SXT_UNIT_CHANNELS);
+        units = sxt_larger(units, (step.v.shape[SXT_CHANNEL] + SXT_UNIT_CHANNELS - 1) / SXT_UNIT_CHANNELS);
     sxt_step_table_plan(whole, &out_plan->table);
     sxt_plan_push(dispatch, &push, sizeof push);
     out_plan->dispatch_count = 1;

@@ -1,12 +1,8 @@
 // Shapes of products that the device's matrix units take.
 #include <stdlib.h>
 
+#include "core/caps.h"
 #include "vulkan/internal.h"
-
-static bool wanted_type(const sxt_caps *caps, VkComponentTypeKHR type) {
-    return (type != VK_COMPONENT_TYPE_FLOAT16_KHR || caps->fp16) &&
-           (type != VK_COMPONENT_TYPE_BFLOAT16_KHR || caps->bf16);
-}
 
 // By which kernels multiply.
 static bool is_multiplied(VkComponentTypeKHR type) {
@@ -22,7 +18,8 @@ static void add_fixed(const VkCooperativeMatrixPropertiesKHR *shapes, uint32_t c
     for (uint32_t i = 0; i < count; i++) {
         const VkCooperativeMatrixPropertiesKHR *s = &shapes[i];
         if (s->AType != s->BType || s->CType != s->ResultType || s->saturatingAccumulation) continue;
-        if (!wanted_type(caps, s->AType) || !wanted_type(caps, s->CType) || is_multiplied(s->AType) != multiplied)
+        if (!sxt_caps_has_component(caps, s->AType) || !sxt_caps_has_component(caps, s->CType) ||
+            is_multiplied(s->AType) != multiplied)
             continue;
         add_shape(caps, &(sxt_matrix_shape){.m = s->MSize,
                                             .n = s->NSize,
@@ -62,7 +59,7 @@ static bool query_flexible(const sxt_vulkan_instance *instance, VkPhysicalDevice
     for (uint32_t i = 0; i < count; i++) {
         const VkCooperativeMatrixFlexibleDimensionsPropertiesNV *s = &shapes[i];
         if (s->AType != s->BType || s->CType != VK_COMPONENT_TYPE_FLOAT32_KHR || s->ResultType != s->CType) continue;
-        if (s->saturatingAccumulation || !is_multiplied(s->AType) || !wanted_type(caps, s->AType)) continue;
+        if (s->saturatingAccumulation || !is_multiplied(s->AType) || !sxt_caps_has_component(caps, s->AType)) continue;
         if (s->scope == VK_SCOPE_WORKGROUP_KHR && !workgroups) continue;
         any = true;
         add_shape(caps, &(sxt_matrix_shape){.m = s->MGranularity,
