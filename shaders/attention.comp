@@ -5,7 +5,7 @@
 //
 // Scores: thread (group, lane) computes rows group + 8·i against keys lane + 16·j. K goes through shared memory in
 // chunks of 32 channels, read in order and fetched one chunk ahead, and so does Q where it does not fit as a whole.
-// Output: thread (group', quad) keeps 4 channels of rows group' + n·i in registers, or of some quads further on too; V
+// Output: thread (group', quad) keeps 4 channels of rows n·group' + i in registers, or of some quads further on too; V
 // is read in order, straight.
 // The sum over one tile of keys is kept apart and joins the running one by one FMA, which also rescales it: the longest
 // chain of additions is KEYS + Tk/KEYS, and no separate pass rescales.
@@ -50,7 +50,7 @@ shared float row_factor[ROWS]; // of the running output
 shared float partials[ROWS * LANES];
 #endif
 
-uint thread, lane, score_group, quad, out_group, out_lanes, out_groups;
+uint thread, lane, score_group, quad, out_group, out_lanes;
 place at;
 uint first_row, partial_first;
 ivec2 keys_seen; // by some row of the tile
@@ -66,9 +66,10 @@ uint score_row(uint i) {
     return score_group + SXT_ATTENTION_ROW_GROUPS * i;
 }
 
-// Rows past the last one are not stored.
+// Neighbours, so that their places in shared memory differ by constants. The last threads may have rows of the ones
+// before them too, or these alone, and do not store them.
 uint out_row(uint i) {
-    return min(out_group + out_groups * i, ROWS - 1u);
+    return min(out_group * OUT_ROWS, ROWS - OUT_ROWS) + i;
 }
 
 // Combine a row's values over its 16 lanes; every lane gets the result. Without subgroups all threads must come here.
@@ -155,6 +156,11 @@ void compute_scores(uint key0) {
     uint quads = pc.dims & 0xffu;
     [[unroll]] for (uint n = 0; n < SCORES; n++)
         score[n] = 0.0;
+    // Else what was fetched for the tile before would keep its registers to here.
+    [[unroll]] for (uint n = 0; n < K_FETCHES; n++)
+        k_fetched[n] = vec4(0);
+    [[unroll]] for (uint n = 0; n < Q_FETCHES; n++)
+        q_fetched[n] = vec4(0);
     // One trip more than chunks: each multiplies the chunk before while its own is on the way.
     [[dont_unroll]] for (uint quad0 = 0; quad0 < quads + CHUNK; quad0 += CHUNK) {
         if (quad0 < quads)
@@ -229,10 +235,10 @@ void bounded_softmax() {
 // ── Output ──
 
 bool values_are_finite() {
-    uvec4 most = uvec4(0);
-    [[unroll]] for (uint n = 0; n < VALUE_QUADS; n++)
-        most = max(most, floatBitsToUint(values[n]) & 0x7f800000u);
-    return max(max(most.x, most.y), max(most.z, most.w)) != 0x7f800000u;
+    uint most = 0;
+    [[unroll]] for (uint n = 0; n < 4 * VALUE_QUADS; n++)
+        most = max(most, floatBitsToUint(values[n / 4][n % 4]) & 0x7f800000u);
+    return most != 0x7f800000u;
 }
 
 vec4 value_quad(KEY_ROW row, uint m) {
@@ -249,7 +255,7 @@ void accumulate_seen(uint key0, uint first) {
             [[unroll]] for (uint i = 0; i < OUT_ROWS; i++) {
                 float weight = k_tile[out_row(i) * P_PITCH + j / 4u][j % 4u];
                 uint n = i * OUT_QUADS + m;
-                tile_out[n] = weight == 0.0 ? tile_out[n] : fma(value, vec4(weight), tile_out[n]);
+                tile_out[n] = fma(weight == 0.0 ? vec4(0) : value, vec4(weight), tile_out[n]);
             }
         }
 }
@@ -326,8 +332,8 @@ void store() {
     uint quads = pc.dims >> 8 & 0xffu;
     // One piece of code that stores: the next result moves up to where it reads.
     [[dont_unroll]] for (uint n = 0; n < OUTS; n++) {
-        uint r = out_group + out_groups * (n / OUT_QUADS), c = quad + out_lanes * (n % OUT_QUADS);
-        if (out_group < out_groups && r < ROWS && first_row + r < packed_rows(at) && c < quads) {
+        uint r = out_row(n / OUT_QUADS), c = quad + out_lanes * (n % OUT_QUADS);
+        if (r >= out_group * OUT_ROWS && first_row + r < packed_rows(at) && c < quads) {
             uint row = SPLIT ? (partial_first + r) * quads * 4u : o_row(at, row_at(at, first_row + r));
             o_store4(row + c * 4u, out_sum[0] * k_tile[r].x * k_tile[r].y, has(SXT_ATTENTION_O_ALIGNED));
         }
@@ -348,7 +354,6 @@ void begin() {
     out_lanes = (quads + OUT_QUADS - 1u) / OUT_QUADS;
     quad = thread % out_lanes;
     out_group = thread / out_lanes;
-    out_groups = THREADS / out_lanes;
     greatest = 0.0;
     [[unroll]] for (uint i = 0; i < SCORE_ROWS; i++) {
         row_max[i] = FLOOR;

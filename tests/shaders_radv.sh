@@ -1,6 +1,7 @@
 #!/bin/sh
 # shaders_radv.sh PROGRAM: every kernel variant compiles for this chip, and none spills a register or takes scratch
-# memory; where the chip has matrix units (navi31), the kernel for them uses them. Skipped (77) where RADV has no null device: Mesa 25 has one, Mesa 26 does not.
+# memory; four subgroups of those of attention fit a SIMD; where the chip has matrix units (navi31), the kernel for them
+# uses them. Skipped (77) where RADV has no null device: Mesa 25 has one, Mesa 26 does not.
 program=$1
 if ! "$program" devices 2> /dev/null | grep -q "RADV .*it only compiles"; then
     echo "this driver has no null device for $RADV_FORCE_FAMILY"
@@ -24,6 +25,13 @@ fi
 if ! tail -n 1 "$out" | grep -q "^[0-9]* variants, 0 with spills$"; then
     echo "FAIL: these spill (columns 6 and 8):"
     awk 'NR > 3 && NF > 10 && ($6 > 0 || $8 > 0)' "$out"
+    exit 1
+fi
+# Outputs of 512 channels, of MLA, take GCN twice the registers.
+few=$(awk 'NR > 3 && NF > 10 && $1 ~ /^attention/ && $10 < 4 && !($1 ~ /\.mla\./ && $3 == 64)' "$out")
+if [ -n "$few" ]; then
+    echo "FAIL: fewer than four subgroups a SIMD (column 10):"
+    echo "$few"
     exit 1
 fi
 if [ "$RADV_FORCE_FAMILY" = navi31 ]; then

@@ -61,6 +61,7 @@ void stage_k() {
         uvec2 slot = slot_of(n, K_OCTETS);
         if (slot.x < KEYS)
             k_tile[slot.x * K_PITCH + slot.y] = k_fetched[n];
+        k_fetched[n] = uvec4(0); // else it would keep its registers until the next fetch, which is in a branch
     }
 }
 
@@ -124,13 +125,15 @@ void stage_v(bool guarded) {
                 v_tile[slot.x * V_PITCH + slot.y] = v_fetched[n];
         }
     }
-    if (!guarded)
-        return;
-    bool found = false;
+    if (guarded) {
+        bool found = false;
+        [[unroll]] for (uint n = 0; n < V_FETCHES * V_WORDS; n++)
+            found = found || is_wild(v_fetched[n]);
+        if (found)
+            atomicOr(wild[trip % 2u], WILD_VALUE);
+    }
     [[unroll]] for (uint n = 0; n < V_FETCHES * V_WORDS; n++)
-        found = found || is_wild(v_fetched[n]);
-    if (found)
-        atomicOr(wild[trip % 2u], WILD_VALUE);
+        v_fetched[n] = uvec4(0);
 }
 
 #endif
