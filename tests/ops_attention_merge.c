@@ -128,7 +128,7 @@ static void run_random(uint64_t seed) {
 
 Test(attention_merge, random_rows_match_the_reference) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(16 * SXT_TEST_GROUP);
+    const uint32_t cases = sxt_test_cases(18 * SXT_TEST_GROUP);
     for (uint32_t i = 0; i < cases; i++)
         run_random(first + i);
 }

@@ -174,7 +174,7 @@ static uint32_t vary(sxt_test_rng *rng, const form *f, uint32_t most, sxt_type c
 
 Test(kv_write, every_byte_of_random_caches_is_right) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(24 * SXT_TEST_GROUP);
+    const uint32_t cases = sxt_test_cases(18 * SXT_TEST_GROUP);
     for (uint32_t i = 0; i < cases; i++) {
         static sxt_test_trial trial;
         sxt_test_trial_init(&trial, &bench, first + i);

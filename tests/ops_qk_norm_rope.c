@@ -246,7 +246,7 @@ static void make_sides(sxt_test_trial *trial, const form *f, uint32_t batch, uin
 
 Test(qk_norm_rope, random_steps_are_within_their_bounds) {
     const uint64_t first = sxt_test_first_seed();
-    const uint32_t cases = sxt_test_cases(24 * SXT_TEST_GROUP);
+    const uint32_t cases = sxt_test_cases(18 * SXT_TEST_GROUP);
     for (uint32_t i = 0; i < cases; i++) {
         static sxt_test_trial trial;
         static sxt_test_rotation rotation;
