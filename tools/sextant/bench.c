@@ -44,9 +44,32 @@ static int compare(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-// Warms up, then runs until `min_time` seconds have passed. Sorted samples.
-static sxt_result time_work(sxt_rig *rig, double min_time, samples *out) {
-    out->count = 0;
+// A submission of `batch` repetitions; without a device clock a single run.
+static sxt_result time_turn(sxt_rig *rig, uint32_t batch, samples *out) {
+    if (rig->device_clock) return time_batch(rig, batch, out);
+    double us = 0;
+    sxt_result result = sxt_rig_run(rig);
+    for (int s = 0; s < rig->work->stage_count; s++)
+        us += rig->stage_us[s];
+    out->us[out->count++] = us;
+    return result;
+}
+
+// The same with the bound of an attention's logits unknown.
+static sxt_result time_turn_unbounded(sxt_rig *rig, uint32_t batch, sxt_attention_desc *desc, samples *out) {
+    const float bound = desc->logit_bound;
+    desc->logit_bound = 0;
+    sxt_result result = out->count == 0 ? sxt_rig_run(rig) : SXT_OK; // warms up
+    if (result == SXT_OK) result = time_turn(rig, batch, out);
+    desc->logit_bound = bound;
+    return result;
+}
+
+// Warms up, then runs until `min_time` seconds have passed. Sorted samples. `bounded`, if any, is the rig's attention,
+// whose bound is known: it is timed without it too, in turn, as what else a machine does changes by the second.
+static sxt_result time_work(sxt_rig *rig, double min_time, sxt_attention_desc *bounded, samples *out,
+                            samples *out_unbounded) {
+    out->count = out_unbounded->count = 0;
     sxt_result result = sxt_rig_run(rig);
     double start = sxt_now();
     if (result == SXT_OK) result = sxt_rig_run(rig);
@@ -55,17 +78,11 @@ static sxt_result time_work(sxt_rig *rig, double min_time, samples *out) {
     uint32_t batch = once < 0.001 ? LONGEST_BATCH / 2 : once < 0.01 ? 4 : 1;
     start = sxt_now();
     while (result == SXT_OK && out->count < MAX_RUNS && (out->count < LEAST_RUNS || sxt_now() - start < min_time)) {
-        if (rig->device_clock) {
-            result = time_batch(rig, batch, out);
-            continue;
-        }
-        double us = 0;
-        result = sxt_rig_run(rig);
-        for (int s = 0; s < rig->work->stage_count; s++)
-            us += rig->stage_us[s];
-        out->us[out->count++] = us;
+        result = time_turn(rig, batch, out);
+        if (result == SXT_OK && bounded) result = time_turn_unbounded(rig, batch, bounded, out_unbounded);
     }
     qsort(out->us, out->count, sizeof *out->us, compare);
+    qsort(out_unbounded->us, out_unbounded->count, sizeof *out_unbounded->us, compare);
     return result;
 }
 
@@ -80,12 +97,12 @@ typedef struct bench {
     double min_time;
     sxt_attention_kernel kernel;
     sxt_progress progress;
-    samples samples;
+    samples samples, unbounded;
     sxt_bench_report report;
     sxt_bench_result *results;
 } bench;
 
-static sxt_result time_rig(bench *b, sxt_rig *rig, sxt_bench_result *out) {
+static sxt_result time_rig(bench *b, sxt_rig *rig, sxt_attention_desc *bounded, sxt_bench_result *out) {
     size_t used = 0;
     for (int s = 0; s < rig->work->stage_count; s++) {
         char variant[128] = "";
@@ -95,22 +112,26 @@ static sxt_result time_rig(bench *b, sxt_rig *rig, sxt_bench_result *out) {
         if (used >= sizeof out->variant) used = sizeof out->variant - 1;
         out->flops += sxt_stage_flops(rig->work, &rig->work->stages[s]);
         out->bytes += sxt_stage_bytes(rig->work, &rig->work->stages[s]);
+        out->products |= rig->work->stages[s].op == SXT_OP_ATTENTION;
     }
-    sxt_result result = time_work(rig, b->min_time, &b->samples);
+    sxt_result result = time_work(rig, b->min_time, bounded, &b->samples, &b->unbounded);
     if (result != SXT_OK) return result;
     out->timed = true;
     out->runs = b->samples.count;
     out->median_us = median(&b->samples);
     out->min_us = b->samples.us[0];
+    if (bounded) out->bound_gain = median(&b->unbounded) / out->median_us;
     return SXT_OK;
 }
 
 // Times one work. A device that lacks the kernel or the memory makes a row that says so; other failures end the bench.
-static int time_one(bench *b, const sxt_work *work, sxt_bench_result *out) {
+static int time_one(bench *b, sxt_work *work, sxt_bench_result *out) {
     sxt_rig rig;
+    sxt_stage *first = &work->stages[0];
+    const bool is_bounded = first->op == SXT_OP_ATTENTION && first->desc.attention.logit_bound > 0;
     b->session.last[0] = '\0';
     sxt_result result = sxt_rig_init(&rig, &b->session, work, false);
-    if (result == SXT_OK) result = time_rig(b, &rig, out);
+    if (result == SXT_OK) result = time_rig(b, &rig, is_bounded ? &first->desc.attention : NULL, out);
     sxt_rig_finish(&rig);
     if (result == SXT_OK) return SXT_EXIT_DONE;
     if (result != SXT_ERROR_UNSUPPORTED && result != SXT_ERROR_OUT_OF_MEMORY)
@@ -290,7 +311,8 @@ const sxt_command sxt_bench_command = {
         "devices.\n\n"
         "fma and matrix are rates of kernels that do nothing else: f32 multiply-adds, and products of each shape "
         "that the\ndevice's matrix units take, with sums in f32.\n\n"
-        "A case NAME.bounded is NAME with the bound of its logits known, and tells the gain.\n\n"
+        "A case NAME.bounded is NAME with the bound of its logits known. It is timed without it too, in turn, and "
+        "tells the gain.\n\n"
         "JSON: {\"device\": {…}, \"results\": [{\"name\", \"median_us\", \"min_us\", \"runs\", \"flops\", "
         "\"bytes\", \"variant\"}]}, with\n\"bound_gain\" where there is one; a case that the device cannot run "
         "has null times, and says why in \"not_run\".\n",

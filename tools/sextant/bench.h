@@ -71,8 +71,10 @@ typedef struct sxt_bench_result {
     bool timed;
     char why_not[160];
     double median_us, min_us;
+    double bound_gain; // how many times as fast the known bound of its logits makes it; 0: it has none
     uint32_t runs;
     double flops, bytes;
+    bool products; // of matrices, which matrix units could make
     char variant[300];
 } sxt_bench_result;
 
@@ -86,9 +88,6 @@ typedef struct sxt_bench_report {
     const sxt_bench_result *results;
     int result_count;
 } sxt_bench_report;
-
-// How many times as fast a case with a bound of its logits is as the one without, which was timed too. 0 for others.
-double sxt_bench_gain(const sxt_bench_report *report, const sxt_bench_result *result);
 
 void sxt_bench_print_head(const sxt_bench_report *report);
 void sxt_bench_print_row(const sxt_bench_report *report, const sxt_bench_result *result);

@@ -2,7 +2,6 @@
 #include "bench.h"
 
 #include <jansson.h>
-#include <string.h>
 
 static double gflops(const sxt_bench_result *r) {
     return r->median_us > 0 ? r->flops / r->median_us * 1e-3 : 0;
@@ -26,18 +25,6 @@ static double matrix_gflops(const sxt_bench_report *report) {
     for (uint32_t i = 0; i < report->device->caps.matrix_shape_count; i++)
         if (report->matrix_gflops[i] > most) most = report->matrix_gflops[i];
     return most;
-}
-
-double sxt_bench_gain(const sxt_bench_report *report, const sxt_bench_result *r) {
-    static const char ending[] = ".bounded";
-    size_t length = strlen(r->name), without = length - (sizeof ending - 1);
-    if (length < sizeof ending || strcmp(r->name + without, ending) != 0 || !r->timed) return 0;
-    for (int i = 0; i < report->result_count; i++) {
-        const sxt_bench_result *other = &report->results[i];
-        if (other->timed && strlen(other->name) == without && strncmp(other->name, r->name, without) == 0)
-            return other->median_us / r->median_us;
-    }
-    return 0;
 }
 
 static const char *clock_name(const sxt_bench_report *report) {
@@ -72,8 +59,8 @@ void sxt_bench_print_row(const sxt_bench_report *report, const sxt_bench_result 
         if (report->copy_gbs > 0) printf(" %6.1f%%", copy_percent(report, r));
         if (report->fma_gflops > 0)
             printf("%s %6.1f%%", report->copy_gbs > 0 ? "" : "        ", fma_percent(report, r));
-        if (matrix_gflops(report) > 0) printf(" %7.1f%%", 100 * gflops(r) / matrix_gflops(report));
-        if (sxt_bench_gain(report, r) > 0) printf("  %.2f times as fast by its bound", sxt_bench_gain(report, r));
+        if (matrix_gflops(report) > 0 && r->products) printf(" %7.1f%%", 100 * gflops(r) / matrix_gflops(report));
+        if (r->bound_gain > 0) printf("  %.2f times as fast by its bound", r->bound_gain);
         putchar('\n');
     }
     fflush(stdout);
@@ -93,7 +80,7 @@ void sxt_bench_write_json(FILE *file, const sxt_bench_report *report) {
             json_object_set_new(row, "min_us", json_null());
             json_object_set_new(row, "not_run", json_string(r->why_not));
         }
-        if (sxt_bench_gain(report, r) > 0) json_object_set_new(row, "bound_gain", json_real(sxt_bench_gain(report, r)));
+        if (r->bound_gain > 0) json_object_set_new(row, "bound_gain", json_real(r->bound_gain));
         json_array_append_new(results, row);
     }
     json_t *matrix = json_array();
@@ -202,12 +189,12 @@ void sxt_bench_write_html(FILE *file, const sxt_bench_report *report) {
                 fprintf(file, "<td>%.1f", fma_percent(report, r));
             else
                 fputs("<td>", file);
-            if (matrix) fprintf(file, "<td>%.1f", 100 * gflops(r) / matrix_gflops(report));
+            if (matrix) fputs("<td>", file);
+            if (matrix && r->products) fprintf(file, "%.1f", 100 * gflops(r) / matrix_gflops(report));
         }
         fputs("<td class=v>", file);
         put_text(file, r->variant);
-        if (sxt_bench_gain(report, r) > 0)
-            fprintf(file, " (%.2f times as fast by its bound)", sxt_bench_gain(report, r));
+        if (r->bound_gain > 0) fprintf(file, " (%.2f times as fast by its bound)", r->bound_gain);
         fputs("</tr>\n", file);
     }
     fputs("</table>\n<p>Bars: each case against the largest of its column (GB/s: or against the copy). Bytes count "
