@@ -1,5 +1,6 @@
 // The control of sxt_test_encoded: it takes what an error within the bounds can make of a row, and nothing else.
 #include <criterion/criterion.h>
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -38,12 +39,13 @@ Test(encoded, errors_within_the_bounds_are_taken) {
     }
 }
 
-Test(encoded, without_a_bound_only_a_zero_s_sign_is_free) {
-    const double values[2] = {-0.0, 1.0}, bounds[2] = {0};
+Test(encoded, the_smallest_bound_frees_a_zero_s_sign_alone) {
+    const double values[2] = {-0.0, 1.0}, none[2] = {0}, smallest[2] = {DBL_MIN, DBL_MIN};
     const uint8_t same[2] = {0x80, 0x38}, other_zero[2] = {0x00, 0x38}, other_one[2] = {0x80, 0x39};
-    cr_assert(sxt_test_encoded(SXT_TYPE_FP8_E4M3, 2, values, bounds, 1, same));
-    cr_assert(sxt_test_encoded(SXT_TYPE_FP8_E4M3, 2, values, bounds, 1, other_zero));
-    cr_assert_not(sxt_test_encoded(SXT_TYPE_FP8_E4M3, 2, values, bounds, 1, other_one));
+    cr_assert(sxt_test_encoded(SXT_TYPE_FP8_E4M3, 2, values, none, 1, same));
+    cr_assert_not(sxt_test_encoded(SXT_TYPE_FP8_E4M3, 2, values, none, 1, other_zero));
+    cr_assert(sxt_test_encoded(SXT_TYPE_FP8_E4M3, 2, values, smallest, 1, other_zero));
+    cr_assert_not(sxt_test_encoded(SXT_TYPE_FP8_E4M3, 2, values, smallest, 1, other_one));
 }
 
 // Two steps of a quant or of an fp8 code are never within a bound of 1e-4, nor is a scale that is off by 1/512; one step

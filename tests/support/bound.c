@@ -1,5 +1,6 @@
 #include "support/bound.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -85,6 +86,6 @@ void sxt_test_rope_row(const sxt_rope_params *rope, uint32_t count, const double
         const uint32_t a = rope->rotary_offset + (half ? i : 2 * i), b = half ? a + dim / 2 : a + 1;
         const double sum = fabs(values[a]) + fabs(values[b]);
         const double bound = fabs(m) * (sum * (trig + 2 * SXT_TEST_U) + before[a] + before[b]);
-        out_bounds[a] = out_bounds[b] = bound;
+        out_bounds[a] = out_bounds[b] = bound + DBL_MIN;
     }
 }

@@ -30,7 +30,8 @@ void sxt_test_norm_row(sxt_norm_kind kind, double eps, uint32_t count, const dou
                        double *out_bounds);
 
 // The bounds of a rotated row from its values before and their bounds: (|a| + |b|)·m·(ε_trig + 2u), where 2·ε_trig is
-// the promised 1e-6 rad, and what a and b bring along. Rounding to the output's type is not in it.
+// the promised 1e-6 rad, and what a and b bring along. Rounding to the output's type is not in it. DBL_MIN more, so that
+// a zero has either sign: of a sum of two zeros it hangs on the sine's, and an inverse at angle 0 has one of −0.
 void sxt_test_rope_row(const sxt_rope_params *rope, uint32_t count, const double *values, const double *before,
                        double *out_bounds);
 

@@ -91,7 +91,6 @@ static bool block_fits(sxt_type type, const double *values, const double *bounds
 
 static bool fp8_fits(double value, double bound, double scale, uint8_t code) {
     if (isnan(value)) return (code & 0x7f) == 0x7f;
-    if (bound == 0 && value == 0) return (code & 0x7f) == 0;
     if (bound == 0 || isinf(value)) return code == sxt_fp8_from_double(value / scale);
     const double got = sxt_fp8_to_double(code);
     return got >= sxt_fp8_to_double(sxt_fp8_from_double((value - 2 * bound) / scale)) &&

@@ -14,8 +14,7 @@
 //                  6u for the f32 arithmetic of 1/d and the product, and of 8.5. So a quant may differ by a step where
 //                  the quotient is that near to an edge, and nowhere else. q4_0: where several elements may be the
 //                  largest, that holds for one of them.
-// Where all bounds of a block are 0, or of an fp8 element its own, only the very bytes of sxt_encode will do; but a zero
-// may have either sign: a rotation's sum of two zeros takes it from the sine, of an inverse at angle 0 that of −0. A NaN or
+// Where all bounds of a block are 0, or of an fp8 element its own, only the very bytes of sxt_encode will do. A NaN or
 // an infinity among the values makes its block the NaN block, and its element NaN, or that infinity, or with fp8 ±448.
 bool sxt_test_encoded(sxt_type type, uint32_t count, const double *values, const double *bounds, double scale,
                       const uint8_t *data);
